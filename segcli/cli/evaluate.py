@@ -1,0 +1,28 @@
+"""seg eval: figures of a model on a split."""
+
+from segcli.cli import options, render
+
+
+def evaluate(
+    model: options.Model = None,
+    data: options.Data = None,
+    split: options.Split = "val",
+    tta: options.Tta = False,
+    tta_policy: options.TtaPolicy = None,
+    size: options.Size = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Evaluate a model: IoU, Dice and accuracy of each class, at the masks' own size."""
+    path = options.find_model(model)
+    predictor = options.load(path, device, tta, tta_policy, size)
+    from segcli.engine.evaluate import evaluate as evaluate_samples
+
+    with render.progress() as progress:
+        dataset = options.open_data(data, predictor.card, progress)
+        scores = evaluate_samples(predictor, dataset.split(split), progress=progress)
+    task = predictor.card.task
+    if as_json:
+        render.as_json({"model": str(path), "data": dataset.name, "split": split, **scores.to_json(task)})
+        return
+    render.scores_table(scores, task, f"{path} on {dataset.name}, {split} split ({len(dataset.split(split))} images)")

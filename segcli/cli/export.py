@@ -1,0 +1,39 @@
+"""seg export: a model as a file for deployment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segcli.cli import options, render
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Export a model for deployment.")
+
+
+@app.callback()
+def _group() -> None:
+    """Export a model for deployment."""
+
+
+@app.command("onnx")
+def onnx(
+    model: options.Model = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: half the size.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file. [default: in the run's export/]")
+    ] = None,
+    data: options.Data = None,
+) -> None:
+    """Write an ONNX file that takes uint8 images of any size, checked against the model."""
+    from segcli.io.rundir import output_folder
+
+    path = options.find_model(model)
+    target = output or output_folder(path, "export") / ("model-fp16.onnx" if fp16 else "model.onnx")
+    from segcli.engine.export.onnx import export_onnx
+
+    with render.progress() as progress:
+        result = export_onnx(path, target, fp16, data, progress)
+    render.parity_table(result)
+    render.files([result.path])
+    file = render.command_path(result.path)
+    render.next_steps(f"seg eval -m {file}", f"seg predict -m {file} IMAGES")

@@ -1,0 +1,108 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segcli.datasets.dataset import Dataset
+    from segcli.datasets.pairs import Progress
+    from segcli.engine.predictor import Predictor
+    from segcli.io.card import ModelCard
+
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="A run, a bundle or an .onnx file. [default: the newest run's best]",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", "-d", metavar="DATASET",
+        help="A prepared dataset, or a folder with images/ and masks/. [default: the model's own]",
+    ),
+]  # fmt: skip
+Split = Annotated[str, typer.Option("--split", help="The split: train, val or test.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write. [default: in the model's run]")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over views of each image (the model's policy, else flip).")]
+TtaPolicy = Annotated[
+    str | None, typer.Option("--tta-policy", metavar="NAME", help="none, flip, scales, scales-flip or d4.")
+]
+Size = Annotated[
+    str | None,
+    typer.Option("--size", metavar="N|HxW", help="Short side, or the size to fit in, instead of the model's own."),
+]
+
+
+def find_model(given: Path | None) -> Path:
+    """The model that -m means; says which where it was not given."""
+    from segcli.cli import render
+    from segcli.io import rundir
+
+    model = rundir.find_model(given)
+    if given is None:
+        render.note(f"model: {model}")
+    return model
+
+
+def load(
+    model: Path, device: str = "auto", tta: bool = False, policy: str | None = None, size: str | None = None
+) -> "Predictor":
+    """Loads the predictor that the options describe."""
+    from segcli.engine.predictor import load_predictor
+    from segcli.engine.tta import DEFAULT, find_policy, with_policy
+
+    wanted = find_policy(policy) if policy else None
+    if device not in {"auto", "cpu", "cuda", "mps"}:
+        raise UsageError(f"--device {device}: expected auto, cpu, cuda or mps")
+    predictor = load_predictor(model, device, parse_size(size))
+    if wanted is None and tta:
+        wanted = find_policy(predictor.card.tta or DEFAULT)
+    return with_policy(predictor, wanted) if wanted else predictor
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """Reads `N` or `HxW`."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise UsageError(f"--size {text}: expected a side such as 512, or HEIGHTxWIDTH such as 360x480")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def numbers(text: str, option: str) -> "Sequence[float]":
+    """Reads `0.8,0.1,0.1`."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected numbers with commas between them") from None
+
+
+def value_map(texts: "Sequence[str]") -> dict[int, int]:
+    """Reads `255=1` items."""
+    pairs = {}
+    for text in texts:
+        value, equals, index = text.partition("=")
+        if not equals or not value.isdigit() or not index.isdigit():
+            raise UsageError(f"--map {text}: expected VALUE=CLASS, as in --map 255=1")
+        pairs[int(value)] = int(index)
+    return pairs
+
+
+def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":
+    """The dataset that -d means, else the one the model was trained on; its classes are the model's."""
+    from segcli.datasets.opening import open_for_model
+
+    return open_for_model(card, given, progress)

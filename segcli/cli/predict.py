@@ -1,0 +1,55 @@
+"""seg predict: masks and overlays of images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segcli.cli import options, render
+from segcli.errors import DataError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from segcli.engine.predict import Predicted
+
+
+def predict(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Images, or folders of images.")],
+    model: options.Model = None,
+    tta: options.Tta = False,
+    tta_policy: options.TtaPolicy = None,
+    save: Annotated[str, typer.Option("--save", help="What to write: masks, overlays.")] = "masks,overlays",
+    output: options.Output = None,
+    size: options.Size = None,
+    device: options.Device = "auto",
+) -> None:
+    """Predict images: index masks with a palette, and overlays."""
+    from segcli.engine.predict import PRODUCTS, find_sources, predict_files
+
+    products = save.split(",")
+    for product in products:
+        if product not in PRODUCTS:
+            raise UsageError(f"--save {save}: unknown product {product!r}; {did_you_mean(product, PRODUCTS)}")
+    images = find_sources(sources)
+    path = options.find_model(model)
+    predictor = options.load(path, device, tta, tta_policy, size)
+    folder = output or _default_output(path)
+    done: list[Predicted] = []
+    failed: list[DataError] = []
+    with render.progress() as progress:
+        for number, result in enumerate(predict_files(predictor, images, folder, products), 1):
+            if isinstance(result, DataError):
+                failed.append(result)
+            else:
+                done.append(result)
+            progress("predicting", number, len(images))
+    render.shares_table([(item.source, item.shares) for item in done], predictor.card.task)
+    if done:
+        render.files([folder / product for product in products])
+    if failed:
+        raise DataError("\n".join(map(str, failed)))
+
+
+def _default_output(model: Path) -> Path:
+    from segcli.io.rundir import output_folder
+
+    return output_folder(model, "predictions")

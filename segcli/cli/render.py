@@ -1,0 +1,260 @@
+"""The only printer: what was asked for goes to stdout, everything else to stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from segcli.errors import SegError
+
+if TYPE_CHECKING:
+    from segcli.datasets.dataset import Dataset
+    from segcli.engine.events import Event
+    from segcli.engine.export.parity import Parity
+    from segcli.engine.metrics import Scores
+    from segcli.engine.tta import Trial
+    from segcli.task import Task
+
+
+def _console(stderr: bool) -> Console:
+    """A console on the stream as it is now; off a terminal, lines are never wrapped or cut."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def error(problem: SegError) -> None:
+    """Prints an error: each line of its message on a line of its own."""
+    _console(stderr=True).print(f"[bold red]error:[/] {escape(str(problem))}")
+
+
+def note(text: str) -> None:
+    """Prints a remark."""
+    _console(stderr=True).print(f"[dim]{escape(text)}[/]")
+
+
+def out(text: str) -> None:
+    """Prints something that was asked for, as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def as_json(values: Any) -> None:
+    """Prints one JSON object."""
+    out(json.dumps(values, indent=2))
+
+
+def next_steps(*commands: str) -> None:
+    """Prints what a user would likely do now."""
+    console = _console(stderr=True)
+    console.print("[dim]next:[/]")
+    for command in commands:
+        console.print(f"  {escape(command)}")
+
+
+def files(paths: Sequence[Path]) -> None:
+    """Prints the paths of what was written."""
+    for path in paths:
+        out(str(path))
+
+
+def command_path(path: Path) -> str:
+    """A path as one would type it: relative to here where it lies below."""
+    try:
+        return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+    except OSError:
+        return str(path)
+
+
+def scores_table(scores: "Scores", task: "Task", title: str) -> None:
+    """Prints a row a class and the figures over all classes."""
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("class")
+    for name in ("IoU", "Dice", "accuracy", "share"):
+        table.add_column(name, justify="right")
+    share = scores.confusion.sum(axis=1) / max(scores.confusion.sum(), 1)
+    for index, name in enumerate(task.classes):
+        figures = (scores.iou[index], scores.dice[index], scores.accuracy[index])
+        table.add_row(escape(name), *(_figure(value) for value in figures), f"{share[index]:.1%}")
+    table.add_section()
+    means = (scores.miou, scores.mean_dice, scores.mean_accuracy)
+    table.add_row("mean", *(_figure(value) for value in means), "", style="bold")
+    console = _console(stderr=False)
+    console.print(table)
+    console.print(f"mIoU {_figure(scores.miou)}   pixel accuracy {_figure(scores.pixel_accuracy)}")
+
+
+def trials_table(trials: "Sequence[Trial]") -> None:
+    """Prints what each TTA policy gives and costs."""
+    table = Table()
+    for name in ("policy", "mIoU", "gain", "pixel accuracy", "cost", "ms/image"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    base = trials[0].scores.miou
+    best = max(trials, key=lambda trial: trial.scores.miou)
+    for trial in trials:
+        scores = trial.scores
+        table.add_row(
+            trial.policy.name, _figure(scores.miou), f"{scores.miou - base:+.4f}", _figure(scores.pixel_accuracy),
+            f"{trial.policy.cost:g}×", f"{1000 * trial.seconds_per_image:.0f}",
+            style="bold" if trial is best else None,
+        )  # fmt: skip
+    _console(stderr=False).print(table)
+
+
+def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", limit: int = 20) -> None:
+    """Prints the largest classes of each predicted image."""
+    table = Table()
+    table.add_column("image")
+    table.add_column("classes")
+    for source, shares in rows[:limit]:
+        largest = sorted(range(len(shares)), key=lambda index: -shares[index])[:5]
+        shown = ", ".join(f"{task.classes[index]} {shares[index]:.0%}" for index in largest if shares[index] >= 0.005)
+        table.add_row(escape(source.name), escape(shown))
+    console = _console(stderr=True)
+    console.print(table)
+    if len(rows) > limit:
+        console.print(f"… and {len(rows) - limit} more")
+
+
+def dataset_table(dataset: "Dataset") -> None:
+    """Prints images and pixel shares of a dataset by split."""
+    table = Table(title=escape(f"{dataset.name}: {dataset.task.num_classes} classes"), title_justify="left")
+    table.add_column("class")
+    splits = [split for split in dataset.splits if split in dataset.class_pixels]
+    for split in splits:
+        table.add_column(f"{split} ({len(dataset.splits[split])})", justify="right")
+    shares = {split: dataset.class_share(split) for split in splits}
+    for index, name in enumerate(dataset.task.classes):
+        table.add_row(escape(name), *(f"{shares[split][index]:.2%}" for split in splits))
+    _console(stderr=False).print(table)
+
+
+def facts_table(facts: Mapping[str, str]) -> None:
+    """Prints what a long work is about to do."""
+    console = _console(stderr=True)
+    for name, value in facts.items():
+        console.print(f"[bold]{name:>8}[/]  {escape(value)}")
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal."""
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, info="")
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _bars() -> Progress:
+    console = _console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[info]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+class TrainingView:
+    """Shows a training: a bar of all its steps, and a line for every epoch."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.console = bars.console
+        self.epochs = 0
+        self.training: TaskID | None = None
+        self.other: dict[str, TaskID] = {}
+
+    def __call__(self, event: "Event") -> None:
+        """Shows an event."""
+        from segcli.engine import events
+
+        match event:
+            case events.Started():
+                self._start(event)
+            case events.Stepped():
+                self._step(event)
+            case events.Progressed():
+                self._progress(event)
+            case events.EpochEnded():
+                self._epoch(event)
+            case events.Said():
+                self.console.print(f"[yellow]{escape(event.text)}[/]")
+
+    def _start(self, event: Any) -> None:
+        for name, value in {"run": str(event.folder), **event.facts}.items():
+            self.console.print(f"[bold]{name:>8}[/]  {escape(value)}")
+        self.epochs = event.epochs
+        self.console.print("[bold]   epoch  train loss  val loss  train mIoU  val mIoU  accuracy     lr  images/s[/]")
+
+    def _step(self, event: Any) -> None:
+        if self.training is None:
+            self.training = self.bars.add_task("training", total=self.epochs * event.steps, info="")
+        info = f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.4f}  lr {event.lr:.1e}  {event.images_per_second:.1f} images/s"
+        self.bars.update(self.training, completed=(event.epoch - 1) * event.steps + event.step, info=info)
+
+    def _progress(self, event: Any) -> None:
+        if event.what not in self.other:
+            self.other[event.what] = self.bars.add_task(event.what, total=event.total, info="")
+        self.bars.update(
+            self.other[event.what], completed=event.done, total=event.total, visible=event.done < event.total
+        )
+
+    def _epoch(self, event: Any) -> None:
+        row = event.row
+        line = (
+            f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{row['val_loss']:>10.4f}"
+            f"{row['train_miou']:>12.4f}{row['val_miou']:>10.4f}{row['val_accuracy']:>10.4f}"
+            f"{row['lr']:>9.1e}{row['images_per_second']:>8.1f}"
+        )
+        self.console.print(f"[green]{line}  best[/]" if event.best else line)
+
+
+@contextmanager
+def training() -> Iterator[TrainingView]:
+    """Gives an observer that shows a training."""
+    with _bars() as bars:
+        yield TrainingView(bars)
+
+
+def _figure(value: float) -> str:
+    return "–" if value != value else f"{value:.4f}"
+
+
+def parity_table(parity: "Parity") -> None:
+    """Prints how far an exported file agrees with its model."""
+    table = Table(title=escape(f"agreement with the model on {parity.images}"), title_justify="left")
+    for name in ("size", "images", "equal labels", "largest difference of logits"):
+        table.add_column(name, justify="right")
+    for agreement in parity.agreements:
+        table.add_row(
+            f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.num_images), f"{agreement.labels:.3%}",
+            f"{agreement.difference:.2g}",
+        )  # fmt: skip
+    _console(stderr=False).print(table)

@@ -1,0 +1,48 @@
+"""seg visualize: pictures of what a model sees."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segcli.cli import options, render
+from segcli.errors import UsageError
+
+
+def visualize(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SOURCE…]", help="Images or folders. [default: the val split]"),
+    ] = None,
+    model: options.Model = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Blend the mask over the image.")] = False,
+    panel: Annotated[
+        bool, typer.Option("--panel", help="Image, truth, prediction and errors side by side; the default.")
+    ] = False,
+    data: options.Data = None,
+    split: options.Split = "val",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures of a split at most.")] = 16,
+    output: options.Output = None,
+    size: options.Size = None,
+    device: options.Device = "auto",
+) -> None:
+    """Draw predictions: overlays, or panels beside the truth."""
+    if overlay and panel:
+        raise UsageError("--overlay and --panel are two kinds of pictures; give one")
+    if sources and data:
+        raise UsageError("SOURCE and --data both say what to draw; give one")
+    from segcli.engine.predict import find_sources
+    from segcli.engine.visualize import draw_files, draw_samples
+    from segcli.io.rundir import output_folder
+
+    found = find_sources(sources) if sources else None
+    path = options.find_model(model)
+    predictor = options.load(path, device, size=size)
+    folder = output or output_folder(path, "visualize")
+    with render.progress() as progress:
+        if found is not None:
+            written = draw_files(predictor, found, folder, overlay, progress)
+        else:
+            dataset = options.open_data(data, predictor.card, progress)
+            written = draw_samples(predictor, dataset.split(split)[:limit], folder, overlay, progress)
+    render.files(written)

@@ -1,0 +1,75 @@
+"""The optimisers a config may choose."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from segcli.components.section import Section, choice
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from segcli.nn.network import SegmentationNetwork
+
+
+class _Optimizer(Section):
+    """What all optimisers share."""
+
+    lr: float = Field(1e-3, gt=0)
+    """learning rate of the decoder and the head; the highest that the scheduler reaches"""
+    encoder_lr_factor: float = Field(1.0, ge=0)
+    """the encoder's learning rate as a share of `lr`"""
+    weight_decay: float = Field(1e-2, ge=0)
+    """decay of the weights; norms and biases have none"""
+
+    def groups(self, network: "SegmentationNetwork") -> list[dict[str, Any]]:
+        """The parameter groups: encoder and rest, each with and without weight decay."""
+        groups: dict[tuple[bool, bool], list[Any]] = {}
+        for name, parameter in network.named_parameters():
+            key = (name.startswith("model.encoder."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": self.lr * (self.encoder_lr_factor if in_encoder else 1),
+                "weight_decay": self.weight_decay if decays else 0.0,
+            }
+            for (in_encoder, decays), parameters in groups.items()
+        ]
+
+
+class AdamW(_Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    name: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of the running means of gradient and square"""
+
+    def build(self, network: "SegmentationNetwork") -> "Optimizer":
+        """Builds the optimiser of a network's parameters."""
+        import torch
+
+        return torch.optim.AdamW(self.groups(network), lr=self.lr, betas=self.betas)
+
+
+class Sgd(_Optimizer):
+    """Stochastic gradient descent with momentum."""
+
+    aliases: ClassVar = ("SGD",)
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(1e-2, gt=0)
+    """learning rate of the decoder and the head; the highest that the scheduler reaches"""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """share of the last step that goes on"""
+    nesterov: bool = True
+    """look ahead along the momentum"""
+
+    def build(self, network: "SegmentationNetwork") -> "Optimizer":
+        """Builds the optimiser of a network's parameters."""
+        import torch
+
+        nesterov = self.nesterov and self.momentum > 0
+        return torch.optim.SGD(self.groups(network), lr=self.lr, momentum=self.momentum, nesterov=nesterov)
+
+
+OptimizerConfig = choice("optimizer", AdamW, Sgd)

@@ -1,0 +1,97 @@
+"""The learning-rate schedules a config may choose; each steps once a training step."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from segcli.components.section import Section, choice
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+class OneCycle(Section):
+    """One rise and one fall, both along a cosine (Smith & Topin 2018)."""
+
+    aliases: ClassVar = ("OneCycleLR",)
+    name: Literal["onecycle"] = "onecycle"
+    rise: float = Field(0.25, gt=0, lt=1)
+    """share of the steps on which the rate rises"""
+    start_factor: float = Field(0.04, gt=0, le=1)
+    """first rate as a share of the highest"""
+    end_factor: float = Field(1e-4, gt=0, le=1)
+    """last rate as a share of the first"""
+
+    def build(self, optimizer: "Optimizer", total_steps: int) -> "LRScheduler":
+        """Builds the schedule over a number of training steps."""
+        from torch.optim.lr_scheduler import OneCycleLR
+
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(
+            optimizer, highest, total_steps, pct_start=self.rise,
+            div_factor=1 / self.start_factor, final_div_factor=1 / self.end_factor,
+        )  # fmt: skip
+
+
+class _Decay(Section):
+    """What the schedules share that start at the top: a linear warm-up, then a factor."""
+
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """share of the steps on which the rate rises from 0"""
+
+    def factor(self, progress: float) -> float:
+        """The rate as a share of the highest, at a progress of 0…1 behind the warm-up."""
+        return 1.0
+
+    def build(self, optimizer: "Optimizer", total_steps: int) -> "LRScheduler":
+        """Builds the schedule over a number of training steps."""
+        from torch.optim.lr_scheduler import LambdaLR
+
+        return LambdaLR(optimizer, self._factor_at(total_steps))
+
+    def _factor_at(self, total_steps: int) -> Callable[[int], float]:
+        rising = round(self.warmup * total_steps)
+        falling = max(total_steps - rising, 1)
+
+        def factor(step: int) -> float:
+            if step < rising:
+                return (step + 1) / (rising + 1)
+            return self.factor(min((step - rising) / falling, 1.0))
+
+        return factor
+
+
+class Cosine(_Decay):
+    """Falls to 0 along half a cosine (Loshchilov & Hutter 2017)."""
+
+    aliases: ClassVar = ("CosineAnnealingLR",)
+    name: Literal["cosine"] = "cosine"
+
+    def factor(self, progress: float) -> float:
+        """The rate as a share of the highest, at a progress of 0…1 behind the warm-up."""
+        return (1 + math.cos(math.pi * progress)) / 2
+
+
+class Poly(_Decay):
+    """Falls to 0 as (1 - progress)^power (Chen et al. 2017, DeepLab)."""
+
+    aliases: ClassVar = ("PolynomialLR", "polynomial")
+    name: Literal["poly"] = "poly"
+    power: float = Field(0.9, gt=0)
+    """exponent"""
+
+    def factor(self, progress: float) -> float:
+        """The rate as a share of the highest, at a progress of 0…1 behind the warm-up."""
+        return float((1 - progress) ** self.power)
+
+
+class Constant(_Decay):
+    """Stays where it is."""
+
+    name: Literal["constant"] = "constant"
+
+
+SchedulerConfig = choice("scheduler", OneCycle, Cosine, Poly, Constant)

@@ -1,0 +1,50 @@
+"""The base of every part of the config, and the choice between parts by name."""
+
+import re
+from typing import Annotated, Any, ClassVar, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
+from pydantic_core import PydanticCustomError
+
+from segcli.errors import did_you_mean
+
+
+class Section(BaseModel):
+    """A frozen mapping of the config that takes no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    aliases: ClassVar[tuple[str, ...]] = ()
+
+
+def choice(kind: str, *sections: type[Section]) -> Any:
+    """The type of a field that takes one of several sections by their `name`.
+
+    A name may be spelt as people spell it (`OneCycleLR`, `cross-entropy`), may stand alone instead of a
+    mapping, and may be left out: then the first section serves.
+    """
+    known = {_plain(alias): _name(section) for section in sections for alias in (_name(section), *section.aliases)}
+
+    def by_name(value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict):
+            return value
+        name = value.get("name", _name(sections[0]))
+        canonical = known.get(_plain(str(name)))
+        if canonical is None:
+            hint = did_you_mean(str(name), known.values())
+            raise PydanticCustomError("unknown_name", "{text}", {"text": f"unknown {kind} {name!r}; {hint}"})
+        return {**value, "name": canonical}
+
+    union = Union[sections] if len(sections) > 1 else sections[0]  # noqa: UP007
+    if len(sections) == 1:
+        return Annotated[union, BeforeValidator(by_name)]
+    return Annotated[union, Discriminator("name"), BeforeValidator(by_name)]
+
+
+def _name(section: type[Section]) -> str:
+    return str(section.model_fields["name"].default)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", name.lower())

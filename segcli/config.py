@@ -1,0 +1,323 @@
+"""The run's config: one YAML file, checked as a whole before anything heavy is imported."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from segcli.components.augmentations import AugmentationConfig, Light
+from segcli.components.losses import CrossEntropy, LossConfig
+from segcli.components.models import ModelOptions, architecture_name
+from segcli.components.optimizers import AdamW, OptimizerConfig
+from segcli.components.schedulers import OneCycle, SchedulerConfig
+from segcli.components.section import Section
+from segcli.errors import ConfigError, did_you_mean
+from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
+
+Side = Annotated[int, Field(ge=1)]
+Size = Side | tuple[Side, Side]
+SPLITS = ("train", "val", "test")
+
+
+class DatasetConfig(Section):
+    """Where the images and masks are: a prepared folder, the embedded dataset, or explicit folders."""
+
+    root: Path | None = None
+    """a folder that `seg dataset prepare` wrote"""
+    embedded: Literal["shapes"] | None = None
+    """the dataset inside the package, which needs no files"""
+    train_images_dir: Path | None = None
+    """images to train on"""
+    train_masks_dir: Path | None = None
+    """their masks, matched by stem"""
+    val_images_dir: Path | None = None
+    """images to validate on"""
+    val_masks_dir: Path | None = None
+    """their masks"""
+    test_images_dir: Path | None = None
+    """images for a last test"""
+    test_masks_dir: Path | None = None
+    """their masks"""
+    classes: tuple[str, ...] | Annotated[int, Field(ge=2)] | None = None
+    """names of the classes in the order of their indices, or their number; else counted over all masks"""
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    """an RGB colour a class"""
+    ignore_index: int = Field(255, ge=0, le=65535)
+    """the mask value that counts in no loss and no metric"""
+    map: dict[int, int] = Field(default_factory=dict)
+    """what other mask values mean: `{255: 1}`"""
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        explicit = ("train_images_dir", "train_masks_dir", "val_images_dir", "val_masks_dir")
+        given = [name for name in explicit if getattr(self, name) is not None]
+        forms = [self.root is not None, self.embedded is not None, bool(given)]
+        if sum(forms) != 1:
+            raise ValueError("give one of root, embedded, or train_images_dir with its three companions")
+        missing = [name for name in explicit if name not in given]
+        if given and missing:
+            raise ValueError(f"{', '.join(missing)} missing beside {given[0]}")
+        if (self.test_images_dir is None) != (self.test_masks_dir is None):
+            raise ValueError("test_images_dir and test_masks_dir go together")
+        if not given:
+            fixed = {"test_images_dir", "classes", "palette", "ignore_index", "map"} & self.model_fields_set
+            if fixed:
+                raise ValueError(
+                    f"{', '.join(sorted(fixed))}: only for explicit folders; root and embedded know theirs"
+                )
+        if isinstance(self.classes, tuple):
+            self._check_classes(self.classes)
+        return self
+
+    def _check_classes(self, classes: tuple[str, ...]) -> None:
+        if len(classes) < 2:
+            raise ValueError(f"classes: {len(classes)} given, at least 2 needed; background is a class too")
+        if len(set(classes)) < len(classes):
+            twice = next(name for name in classes if classes.count(name) > 1)
+            raise ValueError(f"classes: {twice!r} stands twice")
+        if self.palette is not None and len(self.palette) != len(classes):
+            raise ValueError(f"palette: {len(self.palette)} colours for {len(classes)} classes")
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    epochs: int = Field(50, ge=1)
+    """times that every training image is seen"""
+    max_steps: int | None = Field(None, ge=1)
+    """stop after this many steps, whatever the epochs"""
+    batch_size: int = Field(8, ge=1)
+    """crops a step"""
+    image_size: Size = 512
+    """the crop that is trained on: a side, or [height, width]"""
+    workers: int | None = Field(None, ge=0)
+    """processes that read images; null: one fewer than cores, 8 at most"""
+    channels_last: bool = True
+    """memory layout of the network; faster for most, slower for some grouped convolutions"""
+    threads: int | None = Field(None, ge=1)
+    """threads that torch computes with on a CPU; null: torch's choice"""
+
+
+class ValConfig(Section):
+    """The validation behind each epoch."""
+
+    image_size: Size | None = None
+    """null: as the image is; a number: short side; [height, width]: largest size inside; aspect kept"""
+    batch_size: int = Field(1, ge=1)
+    """images at a time, where consecutive ones have the same size"""
+
+
+class EarlyStopping(Section):
+    """Stops a training that no longer gets better."""
+
+    patience: int = Field(10, ge=1)
+    """epochs without a better val_miou until the run stops"""
+    min_delta: float = Field(0.0, ge=0)
+    """gain in val_miou that counts as better"""
+
+
+class TrackingConfig(Section):
+    """Where the figures go besides results.csv."""
+
+    tensorboard: bool = True
+    """write event files to RUN/tensorboard"""
+
+
+def _no_word(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() in {"none", "null", "false", ""} else value
+
+
+class RunConfig(Section):
+    """Everything that a run is made from."""
+
+    dataset: DatasetConfig
+    """the images and masks"""
+    model_name: str = "Unet"
+    """the architecture: Unet, Unet++, MAnet, Linknet, FPN, PSPNet, PAN, DeepLabV3, DeepLabV3+, UPerNet, Segformer, DPT"""
+    encoder: str = "resnet34"
+    """the encoder: one of smp's, or any of timm's that gives features"""
+    encoder_weights: Annotated[str | None, BeforeValidator(_no_word)] = "imagenet"
+    """imagenet or another set the encoder has, `package:NAME`, a weight file, or none"""
+    model: ModelOptions = ModelOptions()
+    """the network's own options"""
+    train: TrainConfig = TrainConfig()
+    """the training loop"""
+    val: ValConfig = ValConfig()
+    """the validation"""
+    loss: LossConfig = CrossEntropy()  # type: ignore[valid-type]
+    """what is minimised"""
+    optimizer: OptimizerConfig = AdamW()  # type: ignore[valid-type]
+    """how it is minimised"""
+    scheduler: SchedulerConfig = OneCycle()  # type: ignore[valid-type]
+    """the learning rate over time"""
+    augmentation: AugmentationConfig = Light()  # type: ignore[valid-type]
+    """how training images are varied"""
+    early_stopping: EarlyStopping | None = None
+    """when to stop early; null: never"""
+    tracking: TrackingConfig = TrackingConfig()
+    """where the figures go"""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """number format of the forward pass; auto: bf16 where the device has it natively, else fp32"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to compute; auto: an accelerator if there is one"""
+    seed: int = Field(0, ge=0)
+    """seed of weights, order and augmentation"""
+    output_dir: Path = Path("runs")
+    """the folder that holds the runs"""
+
+    @field_validator("model_name")
+    @classmethod
+    def _check_architecture(cls, value: str) -> str:
+        return architecture_name(value)
+
+    def to_yaml(self) -> str:
+        """The resolved config as YAML that gives the same config back."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def config_schema() -> str:
+    """The JSON Schema of a config file, for editors."""
+    return json.dumps(RunConfig.model_json_schema(), indent=2)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads and checks a config.
+
+    Args:
+        path: a YAML file.
+        overrides: `key.path=value` each; the value is YAML.
+
+    Raises:
+        ConfigError: with a line for every problem: file, line, key, what is wrong and what to do.
+    """
+    file = read_yaml(path)
+    values = _overridden(file.values, overrides)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        # A list that is too short only because its items are wrong is no news beside them.
+        problems = [problem for problem in error.errors() if problem["type"] != "too_short" or not problem["input"]]
+        found = sorted(_describe(problem, file, values, overrides) for problem in problems)
+        raise ConfigError("\n".join(text for _, text in found)) from None
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    values = _copy(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: expected key=value, as in --set train.epochs=3")
+        _set(values, key.split("."), parse_value(text), override)
+    return values
+
+
+def _copy(values: Any) -> Any:
+    """A deep copy of nested dicts and lists."""
+    if isinstance(values, dict):
+        return {key: _copy(value) for key, value in values.items()}
+    return [_copy(value) for value in values] if isinstance(values, list) else values
+
+
+def _set(container: Any, keys: list[str], value: Any, override: str) -> None:
+    *parents, last = keys
+    for key in parents:
+        if isinstance(container, list):
+            container = container[_place(container, key, override)]
+            continue
+        if not isinstance(container.get(key), dict | list):
+            # A section given by its name alone (`loss: dice`) stays that section.
+            named = container.get(key)
+            container[key] = {"name": named} if isinstance(named, str) else {}
+        container = container[key]
+    if isinstance(container, list):
+        container[_place(container, last, override)] = value
+    else:
+        container[last] = value
+
+
+def _place(items: list[Any], key: str, override: str) -> int:
+    if not key.isdigit() or int(key) >= len(items):
+        raise ConfigError(f"--set {override}: {key} is no place in a list of {len(items)}")
+    return int(key)
+
+
+def _describe(
+    problem: ErrorDetails, file: YamlFile, values: dict[str, Any], overrides: Sequence[str]
+) -> tuple[int, str]:
+    """The line of a problem, for sorting, and its text."""
+    keys, sections = _keys_of(problem["loc"], values)
+    dotted = ".".join(str(key) for key in keys)
+    override = next((text for text in overrides if text.partition("=")[0] == dotted), None)
+    place = f"--set {override}" if override else f"{file.where(keys)}: {dotted}" if dotted else str(file.path)
+    return file.lines.get(keys, 0), f"{place}: {_message(problem, keys, sections)}"
+
+
+def _keys_of(location: Keys, values: Any) -> tuple[Keys, tuple[str, ...]]:
+    """Splits pydantic's location into the keys of the file and the union members it went through."""
+    keys: list[str | int] = []
+    sections: list[str] = []
+    for place, step in enumerate(location):
+        last = place == len(location) - 1
+        inside = (isinstance(values, dict) and step in values) or (
+            isinstance(values, list) and isinstance(step, int) and step < len(values)
+        )
+        if inside:
+            values = values[step]
+            keys.append(step)
+        elif last and isinstance(values, dict) and _is_field(step, keys, sections):
+            keys.append(step)
+        else:
+            sections.append(str(step))
+    return tuple(keys), tuple(sections)
+
+
+def _is_field(step: str | int, keys: Sequence[str | int], sections: Sequence[str]) -> bool:
+    return any(step in section.model_fields for section in _sections_at(keys))
+
+
+def _message(problem: ErrorDetails, keys: Keys, sections: Sequence[str]) -> str:
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        known = {name for section in _sections_at(keys[:-1], sections) for name in section.model_fields}
+        return f"unknown key; {_hint(str(keys[-1]), known)}"
+    if kind == "missing":
+        return "missing; it must be given"
+    text = problem["msg"].removeprefix("Value error, ")
+    if kind in {"unknown_name", "value_error"}:
+        return text
+    shown = repr(problem["input"])
+    return f"{text[0].lower()}{text[1:]}, not {shown if len(shown) < 60 else shown[:57] + '…'}"
+
+
+def _hint(word: str, known: set[str]) -> str:
+    """A close key of the same section, else the section that has such a key, else the known keys."""
+    hint = did_you_mean(word, known)
+    if hint.startswith("did you mean"):
+        return hint
+    for name, field in RunConfig.model_fields.items():
+        if any(word in section.model_fields for section in _sections_in(field.annotation)):
+            return f"did you mean {name}.{word}?"
+    return hint
+
+
+def _sections_at(keys: Sequence[str | int], names: Sequence[str] = ()) -> list[type[Section]]:
+    """The section classes that may stand at a key path; those called by one of the names, if any is."""
+    found: list[type[Section]] = [RunConfig]
+    for key in keys:
+        if isinstance(key, str):
+            annotations = [section.model_fields[key].annotation for section in found if key in section.model_fields]
+            found = [inner for annotation in annotations for inner in _sections_in(annotation)]
+    named = [
+        section for section in found if "name" in section.model_fields and section.model_fields["name"].default in names
+    ]
+    return named or found
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    arguments = (*getattr(annotation, "__args__", ()),)
+    return [section for argument in arguments for section in _sections_in(argument)]

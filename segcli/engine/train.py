@@ -1,0 +1,472 @@
+"""Training: the whole loop, from a config to a run folder with its best and last bundle."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segcli.components.models import build_network
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset
+from segcli.datasets.opening import open_dataset
+from segcli.engine import report, visualize
+from segcli.engine.backends.pytorch import TorchBackend
+from segcli.engine.data import TrainingBatches, TrainingCrops
+from segcli.engine.evaluate import evaluate
+from segcli.engine.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
+from segcli.engine.metrics import Logits, Scores
+from segcli.engine.predictor import Resizing
+from segcli.engine.runtime import (
+    Precision,
+    pick_device,
+    pick_precision,
+    pick_workers,
+    seed_everything,
+    versions,
+)
+from segcli.errors import SegError, UsageError
+from segcli.io.bundle import save_bundle
+from segcli.io.card import Inference, ModelCard
+from segcli.io.checkpoint import load_checkpoint, save_checkpoint
+from segcli.io.files import write_text
+from segcli.io.images import Mask
+from segcli.io.rundir import RunDir, create_run, write_rows
+from segcli.nn.network import SegmentationNetwork
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to.
+
+    Attributes:
+        run: its folder.
+        dataset: what it was trained on.
+        scores: of the best epoch on the val split.
+        rows: those of results.csv.
+    """
+
+    run: RunDir
+    dataset: Dataset
+    scores: Scores
+    rows: Sequence[Mapping[str, Any]]
+
+
+def train(config: RunConfig, name: str, observe: Observer = lambda event: None) -> TrainResult:
+    """Trains a new run.
+
+    Args:
+        config: what to train.
+        name: the run's name; a number is added where a run has it already.
+        observe: told what happens.
+
+    Raises:
+        UsageError: if the config asks for what is not there.
+        DataError: if the data is wrong.
+    """
+    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+    trainer = Trainer(config, dataset, observe)
+    run = create_run(config.output_dir, name)
+    write_text(run.config, config.to_yaml())
+    return trainer.run(run)
+
+
+def resume(run: RunDir, config: RunConfig, observe: Observer = lambda event: None) -> TrainResult:
+    """Goes on with a run from its newest whole state, as if it had never stopped.
+
+    Raises:
+        UsageError: if the run is finished, or its data has changed.
+        ModelError: if no state is whole.
+    """
+    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+    trainer = Trainer(config, dataset, observe)
+    trainer.load_state(load_checkpoint(run.state), run)
+    return trainer.run(run)
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done.
+        rows: a row of figures for each epoch done.
+        best_epoch: the epoch (from 1) with the best val_miou; 0 before the first.
+        best_confusion: its confusion matrix on the val split.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_confusion: Tensor | None = None
+
+
+class Trainer:
+    """One training: everything that the loop needs, built once.
+
+    Args:
+        config: what to train.
+        dataset: what to train on.
+        observe: told what happens.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, observe: Observer) -> None:
+        self.config, self.dataset, self.observe = config, dataset, observe
+        self.device = pick_device(config.device)
+        self.precision = Precision(pick_precision(config.precision, self.device), self.device)
+        if config.train.threads is not None:
+            torch.set_num_threads(config.train.threads)
+        self.val_samples = dataset.split("val")
+        seed_everything(config.seed)
+        self.network = self._build_network()
+        self.card = self._card()
+        self.loss = config.loss.build(dataset.task, dataset.class_share("train")).to(self.device)
+        self.batches = self._build_batches()
+        self.optimizer = config.optimizer.build(self.network)
+        self.scheduler = config.scheduler.build(self.optimizer, self.total_steps)
+        self.progress = Progress()
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        steps = self.config.train.epochs * len(self.batches)
+        return min(steps, self.config.train.max_steps or steps)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole training; the last is cut short where `max_steps` says so."""
+        return ceil(self.total_steps / len(self.batches))
+
+    def run(self, run: RunDir) -> TrainResult:
+        """Trains to the end, epoch by epoch; each leaves the run folder whole."""
+        with _logging_to(run.log) as log, _tensorboard(self.config, run) as board:
+            self._start(run, log)
+            while self.progress.epoch < self.total_epochs and not self._out_of_patience():
+                epoch = self.progress.epoch
+                trained = self._train_epoch(epoch)
+                scores, val_loss = self.validate()
+                row = {"epoch": epoch + 1, "step": self.progress.step, **self._row(trained, scores, val_loss)}
+                best = self._record(row, scores)
+                self._save(run, best, scores)
+                board.add(row)
+                log.info(" ".join(f"{name}={value:.6g}" for name, value in row.items()))
+                self.observe(EpochEnded(row, best, scores))
+            report.draw_curves(self.progress.rows, run.curves)
+            self._draw_predictions(run)
+        assert self.progress.best_confusion is not None
+        return TrainResult(run, self.dataset, Scores(self.progress.best_confusion.numpy()), self.progress.rows)
+
+    def _train_epoch(self, epoch: int) -> "_Trained":
+        """Trains the steps of one epoch."""
+        self.network.train()
+        task = self.dataset.task
+        trained = _Trained(task.num_classes, self.device)
+        steps = min(len(self.batches), self.total_steps - self.progress.step)
+        batches = self.batches.epoch(epoch)
+        for step in range(1, steps + 1):
+            images, masks = trained.waiting(lambda: next(batches))
+            loss, logits = self._train_step(images.to(self.device), masks.to(self.device).long())
+            trained.add(loss, logits, masks.to(self.device), task.ignore_index)
+            if self.device.type == "cpu" or step % 10 == 0 or step == steps:
+                self._tell_step(epoch, step, steps, trained)
+        return trained
+
+    def _train_step(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: forward, loss, backward, optimiser, schedule."""
+        if self.config.train.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with self.precision.autocast():
+            logits = self.network(images)
+        logits = logits.float()
+        loss = self.loss(logits, masks)
+        self.precision.step(loss, self.optimizer)
+        self.scheduler.step()
+        self.progress.step += 1
+        return loss.detach(), logits.detach()
+
+    def validate(self) -> tuple[Scores, float]:
+        """Evaluates the network on the val split: the scores, and the mean of the images' losses."""
+        self.network.eval()
+        losses = _MeanLoss(self.loss, self.device)
+        scores = evaluate(
+            Resizing(TorchBackend(self.network, self.card, self.device), self.card.inference),
+            self.val_samples,
+            [losses],
+            self.config.val.batch_size,
+            lambda _, done, total: self.observe(Progressed("validating", done, total)),
+        )
+        return scores, losses.mean()
+
+    def _tell_step(self, epoch: int, step: int, steps: int, trained: "_Trained") -> None:
+        loss = trained.last_loss()
+        if not torch.isfinite(torch.tensor(loss)):
+            raise SegError(
+                f"the loss is {loss} at step {self.progress.step}; lower optimizer.lr (now {self._lr():.3g} here), "
+                f"or look at the images and masks of this run in samples/"
+            )
+        self.observe(Stepped(epoch + 1, step, steps, loss, self._lr(), trained.images_per_second()))
+
+    def _lr(self) -> float:
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def _row(self, trained: "_Trained", scores: Scores, val_loss: float) -> dict[str, Any]:
+        return {
+            "train_loss": trained.mean_loss(),
+            "val_loss": val_loss,
+            "train_miou": trained.scores().miou,
+            "val_miou": scores.miou,
+            "val_accuracy": scores.pixel_accuracy,
+            "lr": self._lr(),
+            "images_per_second": trained.images_per_second(),
+            "data_wait": trained.data_wait(),
+        }
+
+    def _record(self, row: dict[str, Any], scores: Scores) -> bool:
+        """Notes an epoch; tells whether it is the best so far."""
+        progress = self.progress
+        best_before = progress.rows[progress.best_epoch - 1]["val_miou"] if progress.best_epoch else None
+        progress.rows.append(row)
+        progress.epoch += 1
+        best = best_before is None or row["val_miou"] > best_before
+        if best:
+            progress.best_epoch = progress.epoch
+            progress.best_confusion = torch.from_numpy(scores.confusion)
+        return best
+
+    def _out_of_patience(self) -> bool:
+        """Whether early stopping is on and its epochs without a gain are used up."""
+        rule, rows = self.config.early_stopping, self.progress.rows
+        if rule is None or not rows:
+            return False
+        reference, since = rows[0]["val_miou"], 0
+        for row in rows[1:]:
+            gained = row["val_miou"] > reference + rule.min_delta
+            reference, since = (row["val_miou"], 0) if gained else (reference, since + 1)
+        if since < rule.patience:
+            return False
+        self.observe(Said(f"stopped early: no better val_miou than {reference:.4f} for {since} epochs"))
+        return True
+
+    def _start(self, run: RunDir, log: logging.Logger) -> None:
+        facts = self._facts()
+        log.info("segcli %s", " ".join(f"{name}={value}" for name, value in {**versions(), **facts}.items()))
+        if self.progress.epoch:
+            self.observe(Said(f"going on with {run.path} behind epoch {self.progress.epoch}"))
+        else:
+            self._draw_batch(run)
+        self.observe(Started(run.path, self.dataset.task, facts, self.progress.epoch + 1, self.total_epochs))
+
+    def _facts(self) -> dict[str, str]:
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        splits = ", ".join(f"{len(samples)} {split}" for split, samples in self.dataset.splits.items())
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        return {
+            "data": f"{self.dataset.name}: {splits}, {self.dataset.task.num_classes} classes",
+            "network": f"{self.config.model_name} on {self.config.encoder} "
+            f"({self.config.encoder_weights or 'no'} weights), {parameters / 1e6:.1f} M parameters",
+            "compute": f"{self.device.type}, {self.precision.name}{threads}",
+            "steps": f"{self.total_steps} of batch {self.config.train.batch_size}, {self.total_epochs} epochs",
+        }
+
+    def _save(self, run: RunDir, best: bool, scores: Scores) -> None:
+        """Writes what the epoch leaves: bundles, results, and last the state that makes it count."""
+        card = replace(self.card, metrics={"val": scores.to_json(self.dataset.task)})
+        save_bundle(run.last, self.network, card)
+        if best:
+            save_bundle(run.best, self.network, card)
+        write_rows(run.results, self.progress.rows)
+        save_checkpoint(run.state, self.state(), self.progress.step)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the training goes on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "progress": vars(self.progress).copy(),
+            "fingerprint": self.dataset.fingerprint,
+            "precision": self.precision.name,
+        }
+
+    def load_state(self, state: Mapping[str, Any], run: RunDir) -> None:
+        """Takes over a state.
+
+        Raises:
+            UsageError: if the run is finished, or its data has changed.
+        """
+        if state["fingerprint"] != self.dataset.fingerprint:
+            raise UsageError(f"the data of {run.path} has changed since it stopped; start a new run with seg train -c")
+        self.progress = Progress(**state["progress"])
+        if self.progress.epoch >= self.total_epochs:
+            raise UsageError(f"{run.path} is finished ({self.progress.epoch} epochs); nothing is left to resume")
+        self.precision = Precision(state["precision"], self.device)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(dict(state["scheduler"]))
+        self.precision.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["rng_cuda"])
+
+    def _build_network(self) -> SegmentationNetwork:
+        config = self.config
+        network = build_network(
+            config.model_name, config.encoder, config.encoder_weights, config.model, self.dataset.task
+        )
+        memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
+        return network.to(self.device).to(memory_format=memory_format)
+
+    def _build_batches(self) -> TrainingBatches:
+        config, size = self.config, self.config.train.image_size
+        red, green, blue = (round(255 * channel) for channel in self.card.mean)
+        crops = TrainingCrops(
+            self.dataset.split("train"),
+            (size, size) if isinstance(size, int) else size,
+            config.augmentation,
+            config.seed,
+            (red, green, blue),
+            self.dataset.task.ignore_index,
+        )
+        return TrainingBatches(crops, config.train.batch_size, pick_workers(config.train.workers))
+
+    def _card(self) -> ModelCard:
+        config = self.config
+        return ModelCard(
+            task=self.dataset.task,
+            architecture=config.model_name,
+            encoder=config.encoder,
+            encoder_weights=config.encoder_weights,
+            mean=self.network.mean,
+            std=self.network.std,
+            inference=Inference.of(config.val.image_size),
+            data={
+                "name": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "dataset": config.dataset.model_dump(mode="json", exclude_unset=True),
+            },
+            versions=versions(),
+        )
+
+    def _draw_batch(self, run: RunDir) -> None:
+        """Draws the first batch as the network sees it; the epoch starts afresh behind it."""
+        crops = [self.batches.crops[0, index] for index in range(min(8, len(self.batches.crops.samples)))]
+        visualize.save_batch(run.samples / "train_batch.png", crops, self.dataset.task)
+
+    def _draw_predictions(self, run: RunDir) -> None:
+        predictor = Resizing(TorchBackend(self.network.eval(), self.card, self.device), self.card.inference)
+        visualize.save_panels(run.samples / "val_predictions.png", predictor, self.val_samples[:4])
+
+
+class _Trained:
+    """Adds up what one epoch of training gives, on the device, without waiting for it."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.losses: list[Tensor] = []
+        self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
+        self.num_classes = num_classes
+        self.num_images = 0
+        self.waited = 0.0
+        self.started = time.perf_counter()
+
+    def waiting(self, ask: Any) -> Any:
+        """Asks for the next batch and adds up the time until it is there."""
+        start = time.perf_counter()
+        answer = ask()
+        self.waited += time.perf_counter() - start
+        return answer
+
+    def add(self, loss: Tensor, logits: Tensor, masks: Tensor, ignore_index: int) -> None:
+        """Takes one step."""
+        self.losses.append(loss)
+        self.num_images += len(masks)
+        cells = masks.long() * self.num_classes + logits.argmax(dim=1)
+        cells[masks == ignore_index] = self.num_classes**2
+        self.confusion += torch.bincount(cells.flatten(), minlength=self.num_classes**2 + 1)
+
+    def last_loss(self) -> float:
+        """The loss of the last step."""
+        return float(self.losses[-1])
+
+    def mean_loss(self) -> float:
+        """The mean of the steps' losses."""
+        return float(torch.stack(self.losses).mean())
+
+    def scores(self) -> Scores:
+        """The scores on the crops, each as the network was when it saw it."""
+        square = self.confusion[:-1].reshape(self.num_classes, self.num_classes)
+        return Scores(square.cpu().numpy())
+
+    def images_per_second(self) -> float:
+        """Crops a second so far."""
+        return self.num_images / (time.perf_counter() - self.started)
+
+    def data_wait(self) -> float:
+        """Share of the time spent waiting for data."""
+        return self.waited / (time.perf_counter() - self.started)
+
+
+class _MeanLoss:
+    """Accumulates the loss of each image of an evaluation."""
+
+    def __init__(self, loss: nn.Module, device: torch.device) -> None:
+        self.loss = loss
+        self.device = device
+        self.losses: list[float] = []
+
+    def add(self, name: str, logits: Logits, mask: Mask) -> None:
+        """Takes one image."""
+        truth = torch.from_numpy(mask[None].astype("int64")).to(self.device)
+        with torch.inference_mode():
+            self.losses.append(float(self.loss(torch.from_numpy(logits[None]).to(self.device), truth)))
+
+    def mean(self) -> float:
+        """The mean over the images."""
+        return sum(self.losses) / len(self.losses)
+
+
+class _Board:
+    """Writes rows to TensorBoard, or nowhere."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Takes the row of one epoch."""
+        for name, value in row.items():
+            if self.writer is not None and name not in {"epoch", "step"}:
+                self.writer.add_scalar(name, value, row["step"])
+
+
+@contextmanager
+def _tensorboard(config: RunConfig, run: RunDir) -> Iterator[_Board]:
+    if not config.tracking.tensorboard:
+        yield _Board(None)
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(run.path / "tensorboard") as writer:
+        yield _Board(writer)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[logging.Logger]:
+    """A logger that writes to the run's train.log."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.Logger(f"segcli.{path.parent.name}")
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        handler.close()

@@ -1,0 +1,51 @@
+"""The errors that a user can cause; each message says what, where and what to do.
+
+SegError            exit 1: the work failed
+├── DataError       an image, a mask or a dataset is wrong
+├── ModelError      a bundle, an exported file or a weight file is wrong
+├── ExportError     a model cannot be written in a format, or the written file disagrees with it
+└── UsageError      exit 2: the command line is wrong
+    └── ConfigError     the YAML file, or an override of it, is wrong
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SegError(Exception):
+    """An error whose message is meant for the user: one line with what, where and what to do."""
+
+    exit_code = 1
+
+
+class DataError(SegError):
+    """An image, a mask or a dataset is not what it should be."""
+
+
+class ModelError(SegError):
+    """A bundle, an exported file or a weight file is missing, damaged or does not fit."""
+
+
+class ExportError(SegError):
+    """A model cannot be exported, or the exported file disagrees with the model."""
+
+
+class UsageError(SegError):
+    """The command line asks for something that does not exist or does not go together."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The config is wrong; every problem found stands on a line of its own."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Ends a message about an unknown word: a close known word, else the first few known words."""
+    known = sorted(known)
+    lowered = {name.lower(): name for name in reversed(known)}
+    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {lowered[close[0]]}?"
+    shown = ", ".join(known[:12])
+    return f"known: {shown}{', …' if len(known) > 12 else ''}"

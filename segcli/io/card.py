@@ -1,0 +1,103 @@
+"""The model card: what a model carries with it, as `segcli.json` in a bundle or inside an exported file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from segcli.errors import ModelError
+from segcli.task import Task
+
+CARD = "segcli.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The resize before the network, which is the only preprocessing outside it.
+
+    Attributes:
+        mode: `native` (none), `short_side` (aspect kept) or `fit` (largest size inside, aspect kept).
+        size: None, the short side, or (height, width).
+        interpolation: how images and logits are resized.
+    """
+
+    mode: str = "native"
+    size: int | tuple[int, int] | None = None
+    interpolation: str = "bilinear"
+
+    @classmethod
+    def of(cls, size: int | tuple[int, int] | None) -> Self:
+        """The inference that `val.image_size` means."""
+        mode = "native" if size is None else "short_side" if isinstance(size, int) else "fit"
+        return cls(mode, size)
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which the network sees an image of a height and width."""
+        if self.size is None:
+            return height, width
+        if isinstance(self.size, int):
+            factor = self.size / min(height, width)
+        else:
+            factor = min(self.size[0] / height, self.size[1] / width)
+        return max(round(height * factor), 1), max(round(width * factor), 1)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model carries.
+
+    Attributes:
+        task: classes, palette, ignore index.
+        architecture: smp's class name.
+        encoder: the encoder's name.
+        encoder_weights: what it was started from.
+        mean: normalisation inside the network, in units of pixel / 255.
+        std: likewise.
+        inference: the resize before the network.
+        tta: the test-time augmentation that `--tta` means; None is a horizontal flip.
+        metrics: figures by split, as they were when it was written.
+        data: the dataset's name, its section of the config and its fingerprint.
+        versions: of segcli and the libraries that made it.
+        extra: what a format adds.
+    """
+
+    task: Task
+    architecture: str
+    encoder: str
+    encoder_weights: str | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    inference: Inference = Inference()
+    tta: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The card as JSON text."""
+        values = asdict(self)
+        values["task"] = self.task.to_json()
+        return json.dumps({"format": FORMAT, **values}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, source: Path) -> Self:
+        """The card that `to_json` wrote.
+
+        Raises:
+            ModelError: naming the source, if the text is no card.
+        """
+        try:
+            values = json.loads(text)
+            if values.pop("format") > FORMAT:
+                raise ModelError(f"{source} was made by a newer seg; update with `pip install -U segcli`")
+            values["task"] = Task.from_json(values["task"])
+            size = values["inference"]["size"]
+            values["inference"]["size"] = tuple(size) if isinstance(size, list) else size
+            values["inference"] = Inference(**values["inference"])
+            values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{source} holds no valid model card ({error!r}); it was damaged or edited") from None

@@ -1,0 +1,90 @@
+"""Files that are whole or not there: everything is written beside its place first, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segcli.errors import SegError
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Gives a temporary file to write; it takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: the file to make or to replace.
+        durable: wait until the disk holds it, so that not even a power cut leaves half of it.
+
+    Raises:
+        SegError: if the place cannot be written, or the disk is full.
+    """
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(descriptor)
+        staged = Path(name)
+        try:
+            yield staged
+            staged.chmod(0o666 & ~_umask())
+            if durable:
+                _sync(staged)
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Gives a temporary folder to fill; it takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: the folder to make or to replace.
+        durable: wait until the disk holds every file of it.
+    """
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        staged.chmod(0o777 & ~_umask())
+        old = path.with_name(f".{path.name}.old")
+        try:
+            yield staged
+            for file in staged.rglob("*") if durable else ():
+                if file.is_file():
+                    _sync(file)
+            shutil.rmtree(old, ignore_errors=True)
+            if path.exists():
+                path.replace(old)
+            staged.replace(path)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SegError(
+            f"{path} cannot be written: {error.strerror or error}. What was there before is kept."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in one go."""
+    with replacing(path) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

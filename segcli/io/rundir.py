@@ -1,0 +1,149 @@
+"""Run folders: where a training keeps everything, and how a model is found from a name."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcli.errors import ModelError, UsageError
+from segcli.io.card import CARD
+from segcli.io.files import write_text
+
+LAST = "last"
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run and the places inside it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yml"
+
+    @property
+    def best(self) -> Path:
+        """The bundle with the best val_miou."""
+        return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The bundle of the last epoch."""
+        return self.path / "last"
+
+    @property
+    def state(self) -> Path:
+        """The resumable training state."""
+        return self.path / "state"
+
+    @property
+    def results(self) -> Path:
+        """A row an epoch."""
+        return self.path / "results.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The rows as curves."""
+        return self.path / "results.png"
+
+    @property
+    def samples(self) -> Path:
+        """Batches and predictions as pictures."""
+        return self.path / "samples"
+
+    @property
+    def log(self) -> Path:
+        """What was said."""
+        return self.path / "train.log"
+
+
+def create_run(output_dir: Path, name: str) -> RunDir:
+    """Makes the folder NAME, else NAME-2, NAME-3 …, and notes it as the last run."""
+    number = 1
+    while True:
+        path = output_dir / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            write_text(output_dir / LAST, path.name + "\n")
+            return RunDir(path)
+
+
+def find_run(name: str | None, output_dir: Path) -> RunDir:
+    """The run of a name or path; without one, the last.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name is None:
+        pointer = output_dir / LAST
+        if not pointer.is_file():
+            raise UsageError(f"{output_dir} holds no run to resume; start one with seg train -c CONFIG")
+        name = pointer.read_text(encoding="utf-8").strip()
+    for path in (Path(name), output_dir / name):
+        if (path / "config.yml").is_file():
+            return RunDir(path)
+    raise UsageError(f"{name}: no such run in {output_dir}; it holds {', '.join(_run_names(output_dir)) or 'none'}")
+
+
+def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
+    """The bundle folder or exported file that a MODEL argument means.
+
+    Args:
+        given: a run, a bundle, or an exported file; None takes the best bundle of the newest run that has one.
+        output_dir: the folder of the runs.
+
+    Raises:
+        UsageError: if no run has a bundle.
+        ModelError: if the path is no model.
+    """
+    if given is None:
+        bundles = list(output_dir.glob(f"*/best/{CARD}"))
+        if not bundles:
+            raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
+        return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
+    for path in (given, output_dir / given):
+        if path.is_file() and path.suffix == ".onnx":
+            return path
+        if path.is_file() and path.name == LAST:
+            path = path.parent / path.read_text(encoding="utf-8").strip()
+        for folder in (path, path / "best"):
+            if (folder / CARD).is_file():
+                return folder
+    if not given.exists():
+        raise ModelError(f"{given}: no such file or folder; MODEL is a run, a bundle or an .onnx file")
+    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an .onnx file")
+
+
+def output_folder(model: Path, name: str) -> Path:
+    """Where a command writes what it makes with a model: in its run, else beside it."""
+    run = model.parent if (model.parent / "config.yml").is_file() else None
+    if run is None and model.parent.name == "export" and (model.parent.parent / "config.yml").is_file():
+        run = model.parent.parent
+    return (run or model.parent) / name
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table of rows with the same keys as CSV."""
+    lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    write_text(path, "".join(",".join(map(str, line)) + "\n" for line in lines))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Reads what `write_rows` wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _run_names(output_dir: Path) -> list[str]:
+    return sorted(path.parent.name for path in output_dir.glob("*/config.yml"))
+
+
+def _shown(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
