@@ -9,7 +9,8 @@ SegError            exit 1: the work failed
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+from os.path import commonprefix
 
 
 class SegError(Exception):
@@ -44,8 +45,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ends a message about an unknown word: a close known word, else the first few known words."""
     known = sorted(known)
     lowered = {name.lower(): name for name in reversed(known)}
-    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    close = get_close_matches(word.lower(), lowered, n=8, cutoff=0.6)
     if close:
-        return f"did you mean {lowered[close[0]]}?"
+        # Of equally close words the one with the longer common beginning is the likelier.
+        best = max(close, key=lambda name: (_likeness(word.lower(), name), len(commonprefix([word.lower(), name]))))
+        return f"did you mean {lowered[best]}?"
     shown = ", ".join(known[:12])
     return f"known: {shown}{', …' if len(known) > 12 else ''}"
+
+
+def _likeness(word: str, name: str) -> float:
+    return SequenceMatcher(None, word, name).ratio()

@@ -155,6 +155,8 @@ def _build_model(architecture: str, encoder: str, options: ModelOptions, task: T
     for name in arguments:
         if name not in known:
             raise ConfigError(f"model: {architecture} has no option for {name}; leave it out")
+    if architecture == "DPT":
+        arguments["dynamic_img_size"] = True  # a vision transformer otherwise takes one size only
     with _smp_errors(f"{architecture} with encoder {encoder.removeprefix('tu-')}"):
         model: nn.Module = model_class(
             encoder_name=encoder, encoder_weights=None, classes=task.num_head_channels, **arguments

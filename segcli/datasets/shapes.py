@@ -13,7 +13,7 @@ from segcli.task import Task
 
 TASK = Task.of(CLASSES, PALETTE, IGNORE_INDEX)
 # Seed and number of samples of each split; a different seed draws different pictures.
-SPLITS = {"train": (0, 480), "val": (1, 96)}
+SPLITS = {"train": (0, 576), "val": (1, 96)}
 
 
 @dataclass(frozen=True)

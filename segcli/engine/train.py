@@ -151,7 +151,7 @@ class Trainer:
             self._start(run, log)
             while self.progress.epoch < self.total_epochs and not self._out_of_patience():
                 epoch = self.progress.epoch
-                trained = self._train_epoch(epoch)
+                trained = self.train_epoch(epoch)
                 scores, val_loss = self.validate()
                 row = {"epoch": epoch + 1, "step": self.progress.step, **self._row(trained, scores, val_loss)}
                 best = self._record(row, scores)
@@ -164,7 +164,7 @@ class Trainer:
         assert self.progress.best_confusion is not None
         return TrainResult(run, self.dataset, Scores(self.progress.best_confusion.numpy()), self.progress.rows)
 
-    def _train_epoch(self, epoch: int) -> "_Trained":
+    def train_epoch(self, epoch: int) -> "_Trained":
         """Trains the steps of one epoch."""
         self.network.train()
         task = self.dataset.task

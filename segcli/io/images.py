@@ -111,8 +111,8 @@ def write_image(path: Path, image: Pixels) -> None:
 def _open(path: Path) -> Image.Image:
     """Decodes a whole file, so that a truncated one is found here."""
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from None
     return image

@@ -1,0 +1,153 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.plain_loop import seg_losses
+
+from conftest import write_pairs
+from segcli.config import RunConfig
+from segcli.datasets.opening import open_dataset
+from segcli.engine.evaluate import evaluate
+from segcli.engine.events import EpochEnded, Event, Said, Stepped
+from segcli.engine.predictor import load_predictor
+from segcli.engine.train import TrainResult, resume, train
+from segcli.errors import ModelError, SegError, UsageError
+from segcli.io.bundle import load_bundle
+from segcli.io.rundir import RunDir, read_rows
+
+
+def test_the_loop_equals_one_written_by_hand() -> None:
+    ours, plain = seg_losses(50)
+    assert len(ours) == 50
+    assert ours == pytest.approx(plain, rel=1e-4)
+    assert np.mean(ours[-5:]) < 0.8 * np.mean(ours[:5])
+
+
+def test_a_run_leaves_what_the_design_says(tiny: Callable[..., RunConfig]) -> None:
+    result = train(tiny(tracking={"tensorboard": True}), "a")
+    names = {path.name for path in result.run.path.iterdir()}
+    assert names == {
+        "config.yml", "best", "last", "state", "results.csv", "results.png", "train.log", "tensorboard", "samples",
+    }  # fmt: skip
+    rows = read_rows(result.run.results)
+    assert list(rows[0]) == [
+        "epoch", "step", "train_loss", "val_loss", "train_miou", "val_miou", "val_accuracy", "lr", "images_per_second",
+        "data_wait",
+    ]  # fmt: skip
+    assert [row["step"] for row in rows] == ["3", "6"]
+    assert any(file.stat().st_size > 100 for file in (result.run.path / "tensorboard").iterdir())
+
+
+def test_a_network_learns_and_eval_gives_the_figures_of_training(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(train={"epochs": 12}, optimizer={"lr": 1e-2}, augmentation={"name": "light", "scale": [0.8, 1.2]})
+    result = train(config, "a")
+    assert result.scores.miou > 0.8
+    predictor = load_predictor(result.run.best, "cpu")
+    again = evaluate(predictor, open_dataset(config.dataset).split("val"), batch_size=2)
+    assert np.array_equal(again.confusion, result.scores.confusion)
+    assert predictor.card.metrics["val"]["miou"] == pytest.approx(result.scores.miou)
+
+
+class Stopped(Exception):
+    pass
+
+
+def losses_of(run: Callable[[Callable[[Event], None]], TrainResult], stop_behind: int | None = None) -> list[float]:
+    found: list[float] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Stepped):
+            found.append(event.loss)
+        if isinstance(event, EpochEnded) and event.row["epoch"] == stop_behind:
+            raise Stopped
+
+    try:
+        run(observe)
+    except Stopped:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_equals_one_that_never_stopped(tiny: Callable[..., RunConfig], workers: int) -> None:
+    # FPN has dropout, so the generators' state matters too.
+    config = tiny(
+        model_name="FPN", model={"encoder_depth": 4, "decoder_channels": 16},
+        train={"epochs": 3, "workers": workers}, augmentation="medium",
+    )  # fmt: skip
+    whole = losses_of(lambda observe: train(config, "whole", observe))
+    first = losses_of(lambda observe: train(config, "stopped", observe), stop_behind=1)
+    torch.manual_seed(123)
+    run = RunDir(config.output_dir / "stopped")
+    second = losses_of(lambda observe: resume(run, config, observe))
+    assert first + second == whole
+    weights = [load_bundle(config.output_dir / name / "last")[0].state_dict() for name in ("whole", "stopped")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    rows = [read_rows(config.output_dir / name / "results.csv") for name in ("whole", "stopped")]
+    assert [row["val_miou"] for row in rows[0]] == [row["val_miou"] for row in rows[1]]
+    with pytest.raises(UsageError, match="is finished"):
+        resume(run, config)
+
+
+def test_resume_is_refused_when_the_data_changed_or_no_state_is_whole(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(train={"epochs": 2})
+    losses_of(lambda observe: train(config, "a", observe), stop_behind=1)
+    run = RunDir(config.output_dir / "a")
+    assert config.dataset.train_images_dir is not None
+    write_pairs(config.dataset.train_images_dir.parent, 1, start=50)
+    with pytest.raises(UsageError, match="has changed since it stopped"):
+        resume(run, config)
+    for state in run.state.glob("*/state.pt"):
+        os.truncate(state, 10)
+    with pytest.raises(ModelError, match="no whole training state"):
+        resume(run, config)
+
+
+def test_two_classes_train_with_one_channel(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    for split, start in (("train", 0), ("val", 50)):
+        write_pairs(tmp_path / "two" / split, 4, start=start, values=(0, 255, 255))
+    folders = {f"{s}_{k}_dir": str(tmp_path / "two" / s / k) for s in ("train", "val") for k in ("images", "masks")}
+    config = tiny(train={"epochs": 10}, optimizer={"lr": 1e-2})
+    config = config.model_copy(update={"dataset": type(config.dataset)(**folders, map={255: 1})})
+    result = train(config, "two")
+    network, card = load_bundle(result.run.best)
+    assert network.model.segmentation_head[0].out_channels == 1
+    assert card.task.num_classes == 2
+    assert result.scores.miou > 0.7
+
+
+def test_max_steps_cuts_the_schedule_too(tiny: Callable[..., RunConfig]) -> None:
+    rates: list[float] = []
+    config = tiny(train={"epochs": 9, "max_steps": 4})
+    train(config, "a", lambda event: rates.append(event.lr) if isinstance(event, Stepped) else None)
+    assert len(rates) == 4
+    assert rates[-1] < 1e-6
+
+
+def test_early_stopping_says_why(tiny: Callable[..., RunConfig]) -> None:
+    said: list[str] = []
+    config = tiny(train={"epochs": 9}, early_stopping={"patience": 2, "min_delta": 1.0})
+    result = train(config, "a", lambda event: said.append(event.text) if isinstance(event, Said) else None)
+    assert len(result.rows) == 3
+    assert "stopped early" in said[-1]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(optimizer={"name": "sgd", "lr": 1e30}, scheduler="constant", train={"epochs": 5})
+    with pytest.raises(SegError, match=r"the loss is (nan|inf) at step \d+; lower optimizer.lr"):
+        train(config, "a")
+
+
+def test_precision_and_device_that_are_not_there_are_refused(tiny: Callable[..., RunConfig]) -> None:
+    with pytest.raises(UsageError, match="precision fp16 trains on cuda only"):
+        train(tiny(precision="fp16"), "a")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="device cuda is not available"):
+            train(tiny(device="cuda"), "a")
+
+
+def test_bf16_trains(tiny: Callable[..., RunConfig]) -> None:
+    assert np.isfinite(train(tiny(precision="bf16", train={"epochs": 1}), "a").rows[-1]["train_loss"])

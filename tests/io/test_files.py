@@ -1,0 +1,50 @@
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segcli.errors import SegError
+from segcli.io.files import replacing, replacing_folder, write_text
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ValueError, match="midway"), replacing(tmp_path / "a.txt") as staged:
+        staged.write_text("half")
+        raise ValueError("midway")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "f", durable=True) as staged:
+        (staged / "a").write_text("old")
+    with pytest.raises(ValueError, match="midway"), replacing_folder(tmp_path / "f") as staged:
+        (staged / "b").write_text("half")
+        raise ValueError("midway")
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["a"]
+    with replacing_folder(tmp_path / "f") as staged:
+        (staged / "c").write_text("new")
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Lets no file grow beyond 1 kB, as a disk that is full would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, full_disk: None) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(SegError, match=r"a.txt cannot be written: File too large. What was there before is kept."):
+        write_text(tmp_path / "a.txt", "x" * 5000)
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segcli.errors import DataError
+from segcli.io.images import find_images, image_size, read_image, read_mask, write_image, write_mask
+from segcli.task import voc_palette
+
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 256, (12, 17, 3)).astype(np.uint8)
+
+
+def test_images_round_trip_and_are_upright(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", PHOTO)
+    assert np.array_equal(read_image(tmp_path / "a.png"), PHOTO)
+    assert image_size(tmp_path / "a.png") == (12, 17)
+    turned = Image.fromarray(PHOTO)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "b.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "b.png"), np.rot90(PHOTO, -1))
+    assert image_size(tmp_path / "b.png") == (17, 12)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_eight_bit_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.fromarray(PHOTO).convert(mode if mode != "LA" else "L").convert(mode).save(path)
+    assert read_image(path).shape == (12, 17, 3)
+
+
+def test_deep_images_are_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(RNG.integers(0, 60000, (4, 5)).astype(np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep.png has pixels of mode I;16; convert it to 8 bits"):
+        read_image(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_masks_give_their_indices(tmp_path: Path, mode: str) -> None:
+    mask = RNG.integers(0, 21, (9, 8)).astype(np.uint8)
+    if mode == "P":
+        write_mask(tmp_path / "m.png", mask, voc_palette(21))
+        with Image.open(tmp_path / "m.png") as image:
+            assert image.mode == "P"
+    else:
+        Image.fromarray(mask).convert(mode).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
+
+
+def test_wide_masks_keep_their_values(tmp_path: Path) -> None:
+    mask = RNG.integers(0, 3000, (9, 8))
+    write_mask(tmp_path / "m.png", mask)
+    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
+
+
+def test_the_palette_stands_in_the_file(tmp_path: Path) -> None:
+    write_mask(tmp_path / "m.png", np.array([[0, 1, 255]], np.uint8), [(1, 2, 3), (4, 5, 6)])
+    with Image.open(tmp_path / "m.png") as image:
+        colours = np.asarray(image.convert("RGB"))
+    assert np.array_equal(colours[0], [(1, 2, 3), (4, 5, 6), (224, 224, 192)])
+
+
+def damaged(path: Path, kind: str) -> Path:
+    write_image(path, RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-600])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    elif kind == "missing":
+        path.unlink()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "folder", "missing"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_damaged_files_are_named_in_one_line(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = damaged(tmp_path / f"a{suffix}", kind)
+    for read in (read_image, read_mask):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_colour_mask_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "m.png", PHOTO)
+    with pytest.raises(DataError, match="is a colour image, not class indices"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_images_are_found_in_order_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a/c.png", ".hidden/d.png", "notes.txt", "._b.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a/c.png", "b.JPG"]
+    with pytest.raises(DataError, match="no such folder"):
+        find_images(tmp_path / "nothing")

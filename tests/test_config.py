@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from segcli.config import RunConfig, config_schema, load_config
+from segcli.errors import ConfigError
+
+ORIGIN = """\
+dataset: {train_images_dir: a, train_masks_dir: b, val_images_dir: c, val_masks_dir: d}
+model_name: DeepLabV3Plus
+encoder: resnet34
+encoder_weights: imagenet
+"""
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> RunConfig:
+    path = tmp_path / "run.yml"
+    path.write_text(text)
+    return load_config(path, overrides)
+
+
+def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, *overrides)
+    return str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+
+
+def test_the_origins_yaml_is_valid_with_the_defaults_of_the_design(tmp_path: Path) -> None:
+    config = load(tmp_path, ORIGIN)
+    assert (config.optimizer.name, config.scheduler.name, config.loss.name) == ("adamw", "onecycle", "cross_entropy")
+    assert config.precision == "auto"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("UNet", "Unet"), ("Unet++", "UnetPlusPlus"), ("unet_plus_plus", "UnetPlusPlus"), ("DeepLabV3+", "DeepLabV3Plus"),
+        ("deeplab-v3-plus", "DeepLabV3Plus"), ("MANet", "MAnet"), ("SegFormer", "Segformer"), ("pspnet", "PSPNet"),
+    ],
+)  # fmt: skip
+def test_usual_spellings_of_architectures(tmp_path: Path, spelling: str, name: str) -> None:
+    assert load(tmp_path, ORIGIN, f"model_name={spelling}").model_name == name
+
+
+@pytest.mark.parametrize("spelling", ["OneCycleLR", "onecycle", "{name: one_cycle}", "{rise: 0.2}"])
+def test_a_choice_may_be_spelt_as_people_do(tmp_path: Path, spelling: str) -> None:
+    assert load(tmp_path, ORIGIN, f"scheduler={spelling}").scheduler.name == "onecycle"
+
+
+def test_all_problems_are_told_at_once_with_line_and_cure(tmp_path: Path) -> None:
+    text = ORIGIN + (
+        "train:\n  epoch: 3\n  batch_size: 0\n  image_size: [256, big]\n"
+        "optimizer: {lr: 1e-3, weigth_decay: 0.1}\nloss: {name: diec}\nbatch_size: 4\nmodell: x\n"
+    )
+    found = problems(tmp_path, text, "train.max_steps=ten")
+    assert found[0].startswith("--set train.max_steps=ten: train.max_steps:") or "--set train.max_steps=ten" in found[0]
+    assert "run.yml:6: train.epoch: unknown key; did you mean epochs?" in found
+    assert any(line.startswith("run.yml:7: train.batch_size:") and line.endswith("not 0") for line in found)
+    assert any(line.startswith("run.yml:8: train.image_size") for line in found)
+    assert "run.yml:9: optimizer.weigth_decay: unknown key; did you mean weight_decay?" in found
+    assert "run.yml:10: loss: unknown loss 'diec'; did you mean dice?" in found
+    assert "run.yml:11: batch_size: unknown key; did you mean train.batch_size?" in found
+    assert "run.yml:12: modell: unknown key; did you mean model?" in found
+
+
+def test_an_unknown_architecture_is_answered_with_a_near_one(tmp_path: Path) -> None:
+    assert problems(tmp_path, ORIGIN, "model_name=DeepLapV3") == [
+        "--set model_name=DeepLapV3: unknown architecture 'DeepLapV3'; did you mean DeepLabV3?"
+    ]
+
+
+def test_terms_of_a_sum_are_checked_like_losses(tmp_path: Path) -> None:
+    text = ORIGIN + "loss:\n  name: sum\n  terms:\n    - {name: dice, weight: 0.5}\n    - {name: lovasz, wieght: 2}\n"
+    assert problems(tmp_path, text) == ["run.yml:9: loss.terms.1.wieght: unknown key; did you mean weight?"]
+
+
+def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:
+    text = ORIGIN + "loss:\n  name: sum\n  terms: [dice, cross_entropy]\noptimizer: sgd\n"
+    config = load(tmp_path, text, "optimizer.lr=1e-4", "loss.terms.0=lovasz", "train.image_size=[64, 96]", "seed=7")
+    assert (config.optimizer.name, config.optimizer.lr, config.seed) == ("sgd", 1e-4, 7)
+    assert [term.name for term in config.loss.terms] == ["lovasz", "cross_entropy"]
+    assert config.train.image_size == (64, 96)
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "loss.terms.9.weight=1"])
+def test_overrides_of_the_wrong_form_are_named(tmp_path: Path, override: str) -> None:
+    text = ORIGIN + "loss:\n  name: sum\n  terms: [dice]\n"
+    assert problems(tmp_path, text, override)[0].startswith(f"--set {override}: ")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("{}", "give one of root, embedded, or train_images_dir"),
+        ("{root: a, embedded: shapes}", "give one of root, embedded"),
+        ("{train_images_dir: a, train_masks_dir: b}", "val_images_dir, val_masks_dir missing beside train_images_dir"),
+        ("{root: a, classes: [x, y]}", "classes: only for explicit folders"),
+        ("{train_images_dir: a, train_masks_dir: b, val_images_dir: c, val_masks_dir: d, classes: [x]}", "at least 2"),
+        ("{train_images_dir: a, train_masks_dir: b, val_images_dir: c, val_masks_dir: d, classes: [x, x]}", "twice"),
+    ],
+)
+def test_a_dataset_is_named_in_exactly_one_form(tmp_path: Path, dataset: str, message: str) -> None:
+    (found,) = problems(tmp_path, f"dataset: {dataset}\n")
+    assert message in found
+
+
+def test_the_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
+    config = load(tmp_path, ORIGIN + "loss: {name: sum, terms: [dice, {name: ce, weight: 0.5}]}\n", "optimizer.lr=1e-5")
+    assert load(tmp_path, config.to_yaml()) == config
+
+
+def test_the_schema_documents_every_key() -> None:
+    schema = json.loads(config_schema())
+    undocumented = [
+        f"{name}.{key}"
+        for name, section in [("RunConfig", schema), *schema["$defs"].items()]
+        for key, field in section.get("properties", {}).items()
+        if key != "name" and "description" not in field
+    ]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yml")), ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert load_config(path).train.epochs >= 1
