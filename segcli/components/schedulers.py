@@ -30,8 +30,10 @@ class OneCycle(Section):
         from torch.optim.lr_scheduler import OneCycleLR
 
         highest = [group["lr"] for group in optimizer.param_groups]
+        # torch divides by the last step of the rise, so that must not be step 0.
+        rise = self.rise + 1e-6 if self.rise * total_steps == 1 else self.rise
         return OneCycleLR(
-            optimizer, highest, total_steps, pct_start=self.rise,
+            optimizer, highest, total_steps, pct_start=rise,
             div_factor=1 / self.start_factor, final_div_factor=1 / self.end_factor,
         )  # fmt: skip
 

@@ -73,7 +73,8 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
 
 
 def _how_to_prepare(root: Path) -> str:
-    command = f"seg dataset prepare {root.name}" if root.name in LAYOUTS else "seg dataset prepare folder"
-    if root != Path("data") / root.name or root.name not in LAYOUTS:
-        command += f" --to {root}"
-    return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make it:\nseg {command.removeprefix('seg ')}"
+    command = f"seg dataset prepare {root.name if root.name in LAYOUTS else 'folder'}"
+    layout = LAYOUTS.get(root.name, LAYOUTS["folder"])
+    source = " --from DIR" if layout.needs_folder else ""
+    target = "" if root == Path("data") / layout.name else f" --to {root}"
+    return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make it:\n{command}{source}{target}"

@@ -196,6 +196,8 @@ class TrainingBatches:
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_one_thread,
+            # The loader draws seeds for its workers; from the global generator, a resumed run would draw others.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:

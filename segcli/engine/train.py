@@ -133,6 +133,7 @@ class Trainer:
         self.optimizer = config.optimizer.build(self.network)
         self.scheduler = config.scheduler.build(self.optimizer, self.total_steps)
         self.progress = Progress()
+        self.lr = 0.0  # of the last step, the highest of the parameter groups
 
     @property
     def total_steps(self) -> int:
@@ -188,6 +189,7 @@ class Trainer:
         logits = logits.float()
         loss = self.loss(logits, masks)
         self.precision.step(loss, self.optimizer)
+        self.lr = max(self.scheduler.get_last_lr())
         self.scheduler.step()
         self.progress.step += 1
         return loss.detach(), logits.detach()
@@ -209,13 +211,10 @@ class Trainer:
         loss = trained.last_loss()
         if not torch.isfinite(torch.tensor(loss)):
             raise SegError(
-                f"the loss is {loss} at step {self.progress.step}; lower optimizer.lr (now {self._lr():.3g} here), "
+                f"the loss is {loss} at step {self.progress.step}; lower optimizer.lr (now {self.lr:.3g} here), "
                 f"or look at the images and masks of this run in samples/"
             )
-        self.observe(Stepped(epoch + 1, step, steps, loss, self._lr(), trained.images_per_second()))
-
-    def _lr(self) -> float:
-        return float(max(group["lr"] for group in self.optimizer.param_groups))
+        self.observe(Stepped(epoch + 1, step, steps, loss, self.lr, trained.images_per_second()))
 
     def _row(self, trained: "_Trained", scores: Scores, val_loss: float) -> dict[str, Any]:
         return {
@@ -224,7 +223,7 @@ class Trainer:
             "train_miou": trained.scores().miou,
             "val_miou": scores.miou,
             "val_accuracy": scores.pixel_accuracy,
-            "lr": self._lr(),
+            "lr": self.lr,
             "images_per_second": trained.images_per_second(),
             "data_wait": trained.data_wait(),
         }

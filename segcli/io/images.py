@@ -43,7 +43,7 @@ def read_image(path: Path) -> Pixels:
     if image.mode not in _EIGHT_BIT:
         raise DataError(f"{path} has pixels of mode {image.mode}; convert it to 8 bits a channel")
     upright = ImageOps.exif_transpose(image)
-    return np.asarray(upright.convert("RGB"))
+    return np.array(upright.convert("RGB"))
 
 
 def read_mask(path: Path) -> Mask:
@@ -56,7 +56,7 @@ def read_mask(path: Path) -> Mask:
     """
     image = _open(path)
     if image.mode in {"L", "P"}:
-        return np.asarray(image)
+        return np.array(image)
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
     if image.mode in {"I", "I;16", "I;16B", "I;16L"}:

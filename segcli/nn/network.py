@@ -28,6 +28,9 @@ class SegmentationNetwork(nn.Module):
         returns: B×C×H×W float logits.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, model: nn.Module, mean: Channels, std: Channels, min_side: int = 1) -> None:
         super().__init__()
         self.model = model
@@ -45,7 +48,7 @@ class SegmentationNetwork(nn.Module):
         # otherwise split on "already a multiple or not" and refuse the other kind.
         spare = max(self.stride, self.min_side) - 1
         x = functional.pad(x, (0, spare, 0, spare))[..., : self.padded(height), : self.padded(width)]
-        logits = self.model(x)[..., :height, :width]
+        logits: Tensor = self.model(x)[..., :height, :width]
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits

@@ -6,6 +6,7 @@ Both are linear and separable, so here they are P_h · x · P_wᵀ, with small m
 """
 
 import copy
+from typing import cast
 
 import torch
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPBlock
@@ -32,8 +33,8 @@ def exportable(network: SegmentationNetwork) -> SegmentationNetwork:
                 setattr(parent, name, PyramidLevel(child.pool))
             elif isinstance(child, nn.AdaptiveAvgPool2d) and _sides(child) != (1, 1):
                 setattr(parent, name, MatrixPool2d(_sides(child)))
-        if isinstance(parent, VisionTransformer) and _resamples_positions(parent):
-            _move_positions(parent)
+        if isinstance(parent, VisionTransformer) and parent.pos_embed is not None and _resamples_positions(parent):
+            _move_positions(parent, parent.pos_embed.detach())
     return network
 
 
@@ -86,6 +87,8 @@ class PositionedPatches(nn.Module):
         positions: the embedding on the grid that it was learnt on, C×H×W.
     """
 
+    positions: Tensor
+
     def __init__(self, patches: nn.Module, positions: Tensor) -> None:
         super().__init__()
         self.patches = patches
@@ -94,7 +97,7 @@ class PositionedPatches(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the patches with their positions added, B×h×w×C."""
-        x = self.patches(images)
+        x: Tensor = self.patches(images)
         height, width = x.shape[1:3]
         down = cubic_matrix(height, self.positions.shape[1], x)
         across = cubic_matrix(width, self.positions.shape[2], x)
@@ -142,17 +145,15 @@ def cubic_matrix(new_size: int, size: int, like: Tensor) -> Tensor:
 
 def _sides(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:
     size = pool.output_size
-    return (size, size) if isinstance(size, int) else (size[0], size[1])  # type: ignore[return-value]
+    return (size, size) if isinstance(size, int) else cast(tuple[int, int], size)
 
 
 def _resamples_positions(vit: VisionTransformer) -> bool:
-    inherited = type(vit)._pos_embed is VisionTransformer._pos_embed
-    return inherited and vit.dynamic_img_size and vit.pos_embed is not None
+    return vit.dynamic_img_size and type(vit)._pos_embed is VisionTransformer._pos_embed
 
 
-def _move_positions(vit: VisionTransformer) -> None:
+def _move_positions(vit: VisionTransformer, positions: Tensor) -> None:
     """Moves the position embedding into the prefix tokens and the patch embedding, in place."""
-    positions = vit.pos_embed.detach()
     start = 0
     if not vit.no_embed_class:
         for name in ("cls_token", "reg_token"):
@@ -161,6 +162,6 @@ def _move_positions(vit: VisionTransformer) -> None:
                 stop = start + token.shape[1]
                 setattr(vit, name, nn.Parameter(token + positions[:, start:stop]))
                 start = stop
-    grid = positions[0, start:].T.unflatten(1, vit.patch_embed.grid_size).contiguous()
+    grid = positions[0, start:].T.reshape(-1, *vit.patch_embed.grid_size)
     vit.patch_embed = PositionedPatches(vit.patch_embed, grid)
     vit.pos_embed = None

@@ -75,7 +75,7 @@ def losses_of(run: Callable[[Callable[[Event], None]], TrainResult], stop_behind
 def test_a_resumed_run_equals_one_that_never_stopped(tiny: Callable[..., RunConfig], workers: int) -> None:
     # FPN has dropout, so the generators' state matters too.
     config = tiny(
-        model_name="FPN", model={"encoder_depth": 4, "decoder_channels": 16},
+        model_name="FPN", model={"encoder_depth": 4, "decoder_channels": 32},
         train={"epochs": 3, "workers": workers}, augmentation="medium",
     )  # fmt: skip
     whole = losses_of(lambda observe: train(config, "whole", observe))

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import explicit, write_pairs
+from segcli.config import DatasetConfig
+from segcli.datasets.dataset import Dataset
+from segcli.datasets.opening import open_dataset
+from segcli.errors import DataError, SegError
+
+
+def opened(root: Path, **parts: object) -> Dataset:
+    folders = {f"{s}_{k}_dir": str(root / s / k) for s in ("train", "val") for k in ("images", "masks")}
+    return open_dataset(DatasetConfig.model_validate({**folders, **parts}))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    explicit(tmp_path)
+    return tmp_path
+
+
+def test_classes_are_counted_over_all_splits(root: Path) -> None:
+    write_pairs(root / "val", 1, start=200, values=(0, 1, 4))
+    dataset = opened(root)
+    assert dataset.task.classes == tuple(f"class_{index}" for index in range(5))
+    assert dataset.class_share("train")[3:] == [0.0, 0.0]
+    assert sum(dataset.class_share("train")) == pytest.approx(1)
+
+
+def test_the_fingerprint_follows_contents_and_meaning(root: Path) -> None:
+    first = opened(root, classes=["a", "b", "c"]).fingerprint
+    assert opened(root, classes=["a", "b", "c"]).fingerprint == first
+    assert opened(root, classes=["a", "b", "d"]).fingerprint != first
+    image = root / "train" / "images" / "000.png"
+    pixels = np.asarray(Image.open(image)).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(image)
+    assert opened(root, classes=["a", "b", "c"]).fingerprint != first
+
+
+def test_values_are_mapped_and_ignored(root: Path) -> None:
+    dataset = opened(root, map={2: 255}, classes=["a", "b"])
+    assert set(np.unique(dataset.splits["train"][0].read()[1])) == {0, 1, 255}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"classes": ["a", "b"]}, r"masks/\d+.png holds 2, but classes run 0…1 and 255 is ignored.*map: {2: CLASS}"),
+        ({"classes": 2}, r"masks/\d+.png holds 2, but classes run 0…1"),
+        ({"ignore_index": 0}, "ignore_index 0 is also the index of class 'class_0'"),
+        ({"map": {1: 77}, "classes": 3}, r"masks/\d+.png holds 1, but classes run 0…2"),
+    ],
+)
+def test_values_without_a_class_are_refused(root: Path, parts: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(root, **parts)
+
+
+def test_values_that_are_no_indices_are_refused(root: Path) -> None:
+    write_pairs(root / "train", 6, values=(0, 76, 150))
+    with pytest.raises(DataError, match=r"values up to 150 .*which are no indices"):
+        opened(root)
+
+
+def test_a_pair_of_different_sizes_is_named(root: Path) -> None:
+    Image.new("L", (10, 20)).save(root / "val" / "masks" / "101.png")
+    with pytest.raises(DataError, match=r"masks/101.png is 10×20, but its image .*images/101.png is 56×40"):
+        opened(root)
+
+
+def test_a_file_without_a_partner_is_named(root: Path) -> None:
+    (root / "train" / "masks" / "003.png").unlink()
+    with pytest.raises(DataError, match=r"images/003.png has no partner of the same stem in .*masks"):
+        opened(root)
+
+
+def test_two_images_of_one_stem_are_named(root: Path) -> None:
+    Image.new("RGB", (56, 40)).save(root / "train" / "images" / "003.jpg")
+    with pytest.raises(DataError, match=r"003.png and .*003.jpg have the same stem"):
+        opened(root)
+
+
+def test_a_damaged_mask_is_named_before_training(root: Path) -> None:
+    (root / "train" / "masks" / "003.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(DataError, match=r"masks/003.png"):
+        opened(root)
+
+
+def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SegError, match=r"dataset.val_masks_dir: .*nothing: no such folder"):
+        opened(root, val_masks_dir=str(tmp_path / "nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SegError, match="empty holds no images"):
+        opened(root, val_masks_dir=str(tmp_path / "empty"))
