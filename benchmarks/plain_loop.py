@@ -1,6 +1,6 @@
 """The training loop as one would write it by hand in plain torch, to compare `seg train` with.
 
-    python benchmarks/plain_loop.py          prints both loops' losses and their largest relative difference
+python benchmarks/plain_loop.py          prints both loops' losses and their largest relative difference
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
-def plain_losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], lr: float, weight_decay: float) -> list[float]:
+def plain_losses(
+    model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], lr: float, weight_decay: float
+) -> list[float]:
     """Trains an smp model on batches (B×3×H×W uint8, B×H×W) and gives the loss of every step."""
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -55,7 +57,12 @@ def seg_losses(num_steps: int = 50) -> tuple[list[float], list[float]]:
             "encoder_weights": None,
             "model": {"encoder_depth": 3, "decoder_channels": [32, 16, 16]},
             "train": {
-                "epochs": 2, "max_steps": num_steps, "batch_size": 8, "image_size": 64, "workers": 0, "channels_last": False,
+                "epochs": 2,
+                "max_steps": num_steps,
+                "batch_size": 8,
+                "image_size": 64,
+                "workers": 0,
+                "channels_last": False,
             },
             "optimizer": {"lr": 1e-3, "weight_decay": 0.01},
             "device": "cpu",

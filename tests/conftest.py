@@ -31,7 +31,9 @@ def draw_pair(seed: int, height: int = 40, width: int = 56, num_classes: int = 3
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def write_pairs(root: Path, number: int = 6, start: int = 0, values: tuple[int, ...] | None = None, **size: int) -> Path:
+def write_pairs(
+    root: Path, number: int = 6, start: int = 0, values: tuple[int, ...] | None = None, **size: int
+) -> Path:
     """Writes images/*.png and masks/*.png below a folder; `values` replaces the class indices in the masks."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,9 @@ def explicit(root: Path) -> dict[str, str]:
     """The explicit form of a dataset whose train and val split are written below a folder."""
     write_pairs(root / "train", 6)
     write_pairs(root / "val", 3, start=100)
-    return {f"{split}_{kind}_dir": str(root / split / kind) for split in ("train", "val") for kind in ("images", "masks")}
+    return {
+        f"{split}_{kind}_dir": str(root / split / kind) for split in ("train", "val") for kind in ("images", "masks")
+    }
 
 
 @pytest.fixture

@@ -60,5 +60,10 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
-    values = {"a": [1, 0.001, "1e-3", "true", None, True], "no": "null", "12": {"x": "", "y": "é ü", "z": "~"}, "e": 1e-07}
+    values = {
+        "a": [1, 0.001, "1e-3", "true", None, True],
+        "no": "null",
+        "12": {"x": "", "y": "é ü", "z": "~"},
+        "e": 1e-07,
+    }
     assert read_yaml(write(tmp_path, dump_yaml(values))).values == values

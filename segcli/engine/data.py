@@ -1,6 +1,7 @@
 """Training batches: which samples, in which order, cropped and varied how, is a function of (seed, epoch, index)."""
 
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -195,7 +196,7 @@ class TrainingBatches:
             batch_sampler=self._keys,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             # The loader draws seeds for its workers; from the global generator, a resumed run would draw others.
             generator=torch.Generator(),
         )
@@ -211,6 +212,9 @@ class TrainingBatches:
         return iter(self._loader)
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    # An interruption goes to all processes of the terminal; the training itself ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

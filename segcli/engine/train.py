@@ -296,6 +296,7 @@ class Trainer:
             "progress": vars(self.progress).copy(),
             "fingerprint": self.dataset.fingerprint,
             "precision": self.precision.name,
+            "total_steps": self.total_steps,
         }
 
     def load_state(self, state: Mapping[str, Any], run: RunDir) -> None:
@@ -306,6 +307,11 @@ class Trainer:
         """
         if state["fingerprint"] != self.dataset.fingerprint:
             raise UsageError(f"the data of {run.path} has changed since it stopped; start a new run with seg train -c")
+        if state["total_steps"] != self.total_steps:
+            raise UsageError(
+                f"{run.config} asks for {self.total_steps} steps, but the run was begun with a schedule of "
+                f"{state['total_steps']}; put back train.epochs and train.max_steps, or start a new run"
+            )
         self.progress = Progress(**state["progress"])
         if self.progress.epoch >= self.total_epochs:
             raise UsageError(f"{run.path} is finished ({self.progress.epoch} epochs); nothing is left to resume")

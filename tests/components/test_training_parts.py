@@ -8,7 +8,10 @@ from segcli.components.schedulers import Constant, Cosine, OneCycle, Poly
 from segcli.task import Task
 
 
-@pytest.mark.parametrize("section", [AdamW(lr=0.1, encoder_lr_factor=0.25, weight_decay=0.3), Sgd(lr=0.1, encoder_lr_factor=0.25, weight_decay=0.3)])
+@pytest.mark.parametrize(
+    "section",
+    [AdamW(lr=0.1, encoder_lr_factor=0.25, weight_decay=0.3), Sgd(lr=0.1, encoder_lr_factor=0.25, weight_decay=0.3)],
+)
 def test_groups_split_encoder_and_decay(section: AdamW | Sgd) -> None:
     options = ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8))
     network = build_network("Unet", "resnet18", None, options, Task.of("abc"))

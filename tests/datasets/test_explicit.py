@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import explicit, write_pairs
 from PIL import Image
 
-from conftest import explicit, write_pairs
 from segcli.config import DatasetConfig
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.opening import open_dataset

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_pair, write_pairs
 from PIL import Image
 
-from conftest import draw_pair, write_pairs
 from segcli.config import DatasetConfig
 from segcli.datasets import camvid, voc
 from segcli.datasets.folder import FolderOptions, deal
@@ -36,7 +36,9 @@ def test_camvid_is_linked_and_its_void_becomes_255(tmp_path: Path) -> None:
     _, mask = dataset.splits["train"][0].read()
     native = read_mask(tmp_path / "native" / "trainannot" / "0.png")
     assert np.array_equal(mask, np.where(native == 11, 255, native))
-    assert sum(dataset.class_pixels["train"]) == sum((read_mask(p) != 11).sum() for p in (tmp_path / "native" / "trainannot").iterdir())
+    assert sum(dataset.class_pixels["train"]) == sum(
+        (read_mask(p) != 11).sum() for p in (tmp_path / "native" / "trainannot").iterdir()
+    )
     linked = tmp_path / "data" / "camvid" / "images" / "train" / "0.jpg"
     assert linked.stat().st_ino == (tmp_path / "native" / "train" / "0.jpg").stat().st_ino
     with Image.open(tmp_path / "data" / "camvid" / "masks" / "train" / "0.png") as image:
@@ -144,7 +146,11 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("root", "command"),
-    [("data/voc", "seg dataset prepare voc --from DIR"), ("data/mine", "seg dataset prepare folder --from DIR --to data/mine"), ("x/camvid", "seg dataset prepare camvid --from DIR --to x/camvid")],
+    [
+        ("data/voc", "seg dataset prepare voc --from DIR"),
+        ("data/mine", "seg dataset prepare folder --from DIR --to data/mine"),
+        ("x/camvid", "seg dataset prepare camvid --from DIR --to x/camvid"),
+    ],
 )
 def test_a_missing_dataset_is_answered_with_the_command_that_makes_it(root: str, command: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-
 from conftest import draw_pair
+
 from segcli.components.augmentations import Light, Medium
 from segcli.config import RunConfig
 from segcli.datasets.opening import open_dataset

@@ -33,7 +33,9 @@ def test_against_torchmetrics(num_classes: int) -> None:
     options = {"num_classes": num_classes, "ignore_index": 255}
     assert scores.miou == pytest.approx(multiclass_jaccard_index(p, t, **options).item(), abs=1e-6)
     assert scores.iou == pytest.approx(multiclass_jaccard_index(p, t, average="none", **options).numpy(), abs=1e-6)
-    assert scores.pixel_accuracy == pytest.approx(multiclass_accuracy(p, t, average="micro", **options).item(), abs=1e-6)
+    assert scores.pixel_accuracy == pytest.approx(
+        multiclass_accuracy(p, t, average="micro", **options).item(), abs=1e-6
+    )
     assert scores.mean_accuracy == pytest.approx(multiclass_accuracy(p, t, average="macro", **options).item(), abs=1e-6)
     valid = t != 255
     dice = dice_score(p[valid][None], t[valid][None], num_classes, input_format="index", average="none")

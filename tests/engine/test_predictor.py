@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import draw_pair
+
 from segcli.datasets.dataset import FileSample, MaskEncoding
 from segcli.engine.evaluate import evaluate
 from segcli.engine.metrics import Logits
@@ -102,7 +102,9 @@ def samples(tmp_path: Path) -> list[FileSample]:
         mask[:3] = 255
         write_image(tmp_path / f"{index}.png", image)
         write_mask(tmp_path / f"m{index}.png", mask)
-        found.append(FileSample(str(index), tmp_path / f"{index}.png", tmp_path / f"m{index}.png", MaskEncoding(TASK, {})))
+        found.append(
+            FileSample(str(index), tmp_path / f"{index}.png", tmp_path / f"m{index}.png", MaskEncoding(TASK, {}))
+        )
     return found
 
 
@@ -135,5 +137,3 @@ def test_accumulators_see_every_image_once(samples: list[FileSample]) -> None:
     names = Names()
     evaluate(Nearest(), samples, [names], batch_size=3)
     assert names.names == [str(index) for index in range(7)]
-
-

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.plain_loop import seg_losses
-
 from conftest import write_pairs
+
+from benchmarks.plain_loop import seg_losses
 from segcli.config import RunConfig
 from segcli.datasets.opening import open_dataset
 from segcli.engine.evaluate import evaluate

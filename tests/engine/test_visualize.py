@@ -1,6 +1,6 @@
 import numpy as np
-
 from conftest import draw_pair
+
 from segcli.engine.visualize import IGNORED, colour_mask, errors, overlay, panel
 from segcli.task import Task
 

@@ -19,7 +19,9 @@ MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 def bundle(tmp_path: Path) -> tuple[Path, SegmentationNetwork, ModelCard]:
     options = ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8), mean=MEAN, std=STD)
     network = build_network("Unet", "resnet18", None, options, Task.of("abc")).eval()
-    card = ModelCard(Task.of("abc"), "Unet", "resnet18", None, MEAN, STD, Inference.of((30, 40)), metrics={"val": {"miou": 0.5}})
+    card = ModelCard(
+        Task.of("abc"), "Unet", "resnet18", None, MEAN, STD, Inference.of((30, 40)), metrics={"val": {"miou": 0.5}}
+    )
     save_bundle(tmp_path / "best", network, card)
     return tmp_path / "best", network, card
 
@@ -75,5 +77,7 @@ def test_a_damaged_bundle_is_refused(
         ((100, 100), (50, 200), (25, 100)), ((100, 300), (50, 100), (100, 200)), (1, (3, 1000), (1, 333)),
     ],
 )  # fmt: skip
-def test_inference_keeps_the_aspect(size: int | tuple[int, int] | None, image: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_inference_keeps_the_aspect(
+    size: int | tuple[int, int] | None, image: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert Inference.of(size).network_size(*image) == expected

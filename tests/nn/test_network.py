@@ -1,5 +1,5 @@
-import segmentation_models_pytorch as smp
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional
 
@@ -12,7 +12,9 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)
 
 def network(num_channels: int) -> SegmentationNetwork:
     torch.manual_seed(0)
-    model = smp.Unet("resnet18", encoder_depth=3, encoder_weights=None, decoder_channels=(8, 8, 8), classes=num_channels)
+    model = smp.Unet(
+        "resnet18", encoder_depth=3, encoder_weights=None, decoder_channels=(8, 8, 8), classes=num_channels
+    )
     return wrap(model.eval(), "Unet", MEAN, STD)
 
 

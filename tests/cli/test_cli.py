@@ -1,0 +1,267 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import draw_pair, write_pairs
+from PIL import Image
+from typer.testing import Result
+
+from segcli.cli.app import app
+from segcli.config import RunConfig
+from segcli.engine.train import train
+from segcli.io.images import read_mask
+
+Seg = Callable[..., Result]
+HEAVY = (
+    "torch",
+    "segmentation_models_pytorch",
+    "timm",
+    "albumentations",
+    "cv2",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "matplotlib",
+)
+
+
+def commands(group: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    import typer
+
+    command = typer.main.get_command(group) if isinstance(group, typer.Typer) else group
+    for name, inner in getattr(command, "commands", {}).items():
+        yield (*path, name)
+        yield from commands(inner, (*path, name))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained run and its data."""
+    home = tmp_path_factory.mktemp("home")
+    for split, number, start in (("train", 6, 0), ("val", 3, 100)):
+        write_pairs(home / "data" / split, number, start=start)
+    folders = {f"{s}_{k}_dir": str(home / "data" / s / k) for s in ("train", "val") for k in ("images", "masks")}
+    config = RunConfig.model_validate(
+        {
+            "dataset": {**folders, "classes": ["ground", "red", "blue"]},
+            "encoder": "resnet18",
+            "encoder_weights": None,
+            "model": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+            "train": {"epochs": 12, "batch_size": 2, "image_size": 32, "workers": 0},
+            "optimizer": {"lr": 1e-2},
+            "tracking": {"tensorboard": False},
+            "output_dir": str(home / "runs"),
+            "device": "cpu",
+        }
+    )
+    train(config, "tiny")
+    return home
+
+
+@pytest.fixture
+def here(trained: Path, seg: Seg, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["train", "-c", "missing.yml"], ["config", "schema"]]
+)
+def test_help_and_config_errors_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys, contextlib, io\nfrom segcli.cli.app import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
+        f"    try: main({arguments!r})\n    except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert run(code).strip() == "[]"
+
+
+def test_a_config_error_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("dataset: {embedded: shapes}\nepochs: 3\n")
+    arguments = ["train", "-c", str(tmp_path / "a.yml")]
+    code = (
+        "import sys\nfrom segcli.cli.app import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit as end: print(end.code)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert run(code).split("\n")[:2] == ["2", "[]"]
+
+
+@pytest.mark.parametrize("command", [(), *commands(app)], ids=" ".join)
+def test_every_command_has_help_and_stands_in_the_documentation(seg: Seg, command: tuple[str, ...]) -> None:
+    result = seg(*command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    if command not in {(), ("val",)}:
+        text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+        assert f"seg {' '.join(command)}" in text
+
+
+def test_eval_prints_a_row_a_class(here: Path, seg: Seg) -> None:
+    result = seg("eval")
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in ("ground", "red", "blue", "mIoU", "pixel accuracy"))
+    assert "model: runs/tiny/best" in result.stderr
+    values = json.loads(seg("eval", "-m", "runs/tiny", "--json").stdout)
+    assert 0.8 < values["miou"] < 1
+    assert seg("val", "--json", "--tta").exit_code == 0
+
+
+def test_eval_takes_a_folder_and_refuses_other_classes(here: Path, seg: Seg) -> None:
+    values = json.loads(seg("eval", "-d", "data/val", "--json").stdout)
+    assert values == {**json.loads(seg("eval", "--json").stdout), "data": "val"}
+    write_pairs(here / "more", 2, values=(0, 1, 7))
+    result = seg("eval", "-d", "more")
+    assert result.exit_code == 1
+    assert "holds 7, but classes run 0…2" in result.stderr
+
+
+def test_predict_writes_masks_and_overlays(here: Path, seg: Seg, tmp_path: Path) -> None:
+    result = seg("predict", "--tta", "data/val/images", "-o", tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.split() == [str(tmp_path / "masks"), str(tmp_path / "overlays")]
+    for index in range(100, 103):
+        _, truth = draw_pair(index)
+        assert (read_mask(tmp_path / "masks" / f"{index}.png") == truth).mean() > 0.9
+        assert (tmp_path / "overlays" / f"{index}.jpg").is_file()
+
+
+def test_predict_names_a_damaged_image_and_does_the_others(here: Path, seg: Seg, tmp_path: Path) -> None:
+    Image.fromarray(draw_pair(1)[0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG nonsense")
+    result = seg("predict", tmp_path, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"error: {tmp_path / 'bad.png'} is not an image" in result.stderr
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--overlay", "overlays"), ("--panel", "panels")])
+def test_visualize_draws_the_val_split_or_files(here: Path, seg: Seg, tmp_path: Path, option: str, kind: str) -> None:
+    result = seg("visualize", option, "--limit", "2")
+    assert result.exit_code == 0
+    assert len(result.stdout.split()) == 2
+    result = seg("visualize", option, "data/val/images/100.png", "-o", tmp_path)
+    assert result.stdout.split() == [str(tmp_path / kind / "100.png")]
+    with Image.open(tmp_path / kind / "100.png") as picture:
+        assert np.asarray(picture).std() > 10
+
+
+@pytest.mark.parametrize("option", [[], ["--fp16"]])
+def test_an_exported_file_is_a_model_like_any_other(here: Path, seg: Seg, option: list[str]) -> None:
+    result = seg("export", "onnx", *option)
+    assert result.exit_code == 0, result.stderr
+    file = result.stdout.split()[-1]
+    assert file == ("runs/tiny/export/model-fp16.onnx" if option else "runs/tiny/export/model.onnx")
+    exported = json.loads(seg("eval", "-m", file, "--json").stdout)
+    assert exported["miou"] == pytest.approx(json.loads(seg("eval", "--json").stdout)["miou"], abs=0.01)
+
+
+def test_predicting_with_an_exported_file_never_imports_torch(here: Path, seg: Seg, tmp_path: Path) -> None:
+    assert seg("export", "onnx", "-o", tmp_path / "m.onnx").exit_code == 0
+    arguments = ["predict", "-m", str(tmp_path / "m.onnx"), "--tta", "data/val/images", "-o", str(tmp_path / "out")]
+    code = (
+        "import sys\nfrom segcli.cli.app import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit as end: print(end.code)\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run(code).split("\n")[-3:-1] == ["0", "False"]
+
+
+def test_tta_compares_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
+    result = seg("tta")
+    assert all(name in result.stdout for name in ("none", "flip", "scales", "d4", "cost"))
+    values = json.loads(seg("tta", "--policies", "none,flip", "--json", "--save").stdout)
+    assert [value["policy"] for value in values] == ["none", "flip"]
+    card = json.loads((here / "runs" / "tiny" / "best" / "segcli.json").read_text())
+    assert card["tta"] in {"none", "flip"}
+
+
+def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "d", 6)
+    dataset = {f"{s}_{k}_dir": f"d/{k}" for s in ("train", "val") for k in ("images", "masks")}
+    (tmp_path / "c.yml").write_text(
+        yaml.safe_dump(
+            {
+                "dataset": dataset, "encoder": "resnet18", "encoder_weights": "none", "model": {"encoder_depth": 3, "decoder_channels": [8, 8, 8]},
+                "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0}, "tracking": {"tensorboard": False},
+            }
+        )
+    )  # fmt: skip
+    result = seg("train", "-c", "c.yml", "--set", "optimizer.lr=1e-3", "--name", "n")
+    assert result.exit_code == 0, result.stderr
+    assert "runs/n/best" in result.stdout
+    assert "seg export onnx -m runs/n" in result.stderr
+    shutil.rmtree(tmp_path / "runs" / "n" / "state" / "step-00000006")
+    resumed = seg("train", "--resume")
+    assert (resumed.exit_code, "going on with runs/n behind epoch 1" in resumed.stderr) == (0, True)
+    assert len((tmp_path / "runs" / "n" / "results.csv").read_text().splitlines()) == 3
+    finished = seg("train", "--resume", "n")
+    assert (finished.exit_code, "is finished" in finished.stderr) == (2, True)
+
+
+def test_prepare_then_train_as_the_readme_says(seg: Seg, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "mine", 8, values=(0, 255, 255))
+    refused = seg("dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine")
+    assert (refused.exit_code, "--map 255=1" in refused.stderr) == (1, True)
+    assert not (tmp_path / "data").exists()
+    done = seg(
+        "dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine", "--map", "255=1", "--split", "3,1"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert yaml.safe_load((tmp_path / "data" / "mine" / "dataset.yml").read_text())["splits"]["train"]["images"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train"], 2, "seg train wants a config (-c CONFIG) or a run to go on with (--resume [RUN])"),
+        (["train", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
+        (["train", "--resume"], 2, "runs holds no run to resume"),
+        (["train", "--resume", "x", "--set", "seed=1"], 2, "--set and --name are for new runs"),
+        (["eval"], 2, "runs holds no trained model"),
+        (["eval", "-m", "nothing"], 1, "nothing: no such file or folder"),
+        (["predict", "nothing.jpg"], 2, "nothing.jpg: no such file or folder"),
+        (["predict", ".", "-m", "x"], 1, "holds no images"),
+        (["visualize", "--overlay", "--panel"], 2, "give one"),
+        (["tta", "--policies", "flipp"], 2, "unknown TTA policy 'flipp'; did you mean flip?"),
+        (["dataset", "prepare", "camvit"], 2, "unknown layout 'camvit'; did you mean camvid?"),
+        (["dataset", "prepare", "camvid"], 2, "needs the folder of the native data: --from DIR"),
+        (["dataset", "prepare", "camvid", "--from", "."], 1, "holds no train, trainannot, val and valannot"),
+        (["dataset", "prepare", "folder", "--from", ".", "--map", "x"], 2, "--map x: expected VALUE=CLASS"),
+        (["config", "show", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
+        (["no-such-command"], 2, "No such command"),
+        (["export", "onnx", "-m", "broken.onnx"], 2, "broken.onnx is an exported file"),
+        (["eval", "-m", "broken.onnx"], 1, "broken.onnx cannot be opened as ONNX"),
+    ],
+)  # fmt: skip
+def test_wrong_input_ends_in_one_line_and_a_code(
+    seg: Seg, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\x08\x07\x12\x04")
+    result = seg(*arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.split())
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_voc_without_data_names_the_command(seg: Seg) -> None:
+    result = seg("train", "-c", Path(__file__).parents[2] / "configs" / "voc.yml")
+    assert result.exit_code == 2
+    assert "\nseg dataset prepare voc" in result.stderr
+
+
+def test_debug_shows_the_traceback(seg: Seg) -> None:
+    assert seg("--debug", "eval", "-m", "nothing").exception is not None
+    assert type(seg("--debug", "eval", "-m", "nothing").exception).__name__ == "ModelError"
