@@ -136,7 +136,8 @@ class RunConfig(Section):
     dataset: DatasetConfig
     """the images and masks"""
     model_name: str = "Unet"
-    """the architecture: Unet, Unet++, MAnet, Linknet, FPN, PSPNet, PAN, DeepLabV3, DeepLabV3+, UPerNet, Segformer, DPT"""
+    """the architecture: Unet, Unet++, MAnet, Linknet, FPN, PSPNet, PAN, DeepLabV3, DeepLabV3+, UPerNet,
+    Segformer, DPT"""
     encoder: str = "resnet34"
     """the encoder: one of smp's, or any of timm's that gives features"""
     encoder_weights: Annotated[str | None, BeforeValidator(_no_word)] = "imagenet"
@@ -147,13 +148,13 @@ class RunConfig(Section):
     """the training loop"""
     val: ValConfig = ValConfig()
     """the validation"""
-    loss: LossConfig = CrossEntropy()  # type: ignore[valid-type]
+    loss: LossConfig = CrossEntropy()
     """what is minimised"""
-    optimizer: OptimizerConfig = AdamW()  # type: ignore[valid-type]
+    optimizer: OptimizerConfig = AdamW()
     """how it is minimised"""
-    scheduler: SchedulerConfig = OneCycle()  # type: ignore[valid-type]
+    scheduler: SchedulerConfig = OneCycle()
     """the learning rate over time"""
-    augmentation: AugmentationConfig = Light()  # type: ignore[valid-type]
+    augmentation: AugmentationConfig = Light()
     """how training images are varied"""
     early_stopping: EarlyStopping | None = None
     """when to stop early; null: never"""

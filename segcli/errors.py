@@ -10,7 +10,6 @@ SegError            exit 1: the work failed
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
-from os.path import commonprefix
 
 
 class SegError(Exception):
@@ -47,12 +46,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in reversed(known)}
     close = get_close_matches(word.lower(), lowered, n=8, cutoff=0.6)
     if close:
-        # Of equally close words the one with the longer common beginning is the likelier.
-        best = max(close, key=lambda name: (_likeness(word.lower(), name), len(commonprefix([word.lower(), name]))))
+        # Of equally close words the one with the longer common part is the likelier.
+        best = max(close, key=lambda name: _likeness(word.lower(), name))
         return f"did you mean {lowered[best]}?"
     shown = ", ".join(known[:12])
     return f"known: {shown}{', …' if len(known) > 12 else ''}"
 
 
-def _likeness(word: str, name: str) -> float:
-    return SequenceMatcher(None, word, name).ratio()
+def _likeness(word: str, name: str) -> tuple[float, int]:
+    matcher = SequenceMatcher(None, word, name)
+    return matcher.ratio(), matcher.find_longest_match().size

@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if key in seen:
                 raise _DuplicateKey(f"{key!r} stands twice, here and on line {seen[key]}; keep one", line)
@@ -59,7 +59,7 @@ _Loader.add_implicit_resolver(
     list("-+.0123456789"),
 )
 # The base class reads 010 as octal; a leading zero is no octal here.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
 
 
 class _DuplicateKey(Exception):
@@ -83,7 +83,7 @@ def read_yaml(path: Path) -> YamlFile:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        values = loader.construct_document(node) if node is not None else {}  # type: ignore[no-untyped-call]
+        values = loader.construct_document(node) if node is not None else {}
     except _DuplicateKey as error:
         raise ConfigError(f"{path}:{error.line}: {error}") from None
     except yaml.MarkedYAMLError as error:

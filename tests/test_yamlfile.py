@@ -52,7 +52,7 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path, text: str, message:
 
 
 def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing.yml: no such file"):
+    with pytest.raises(ConfigError, match=r"nothing.yml: no such file"):
         read_yaml(tmp_path / "nothing.yml")
     (tmp_path / "b.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"b.yml"):

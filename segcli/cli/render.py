@@ -216,7 +216,10 @@ class TrainingView:
     def _step(self, event: Any) -> None:
         if self.training is None:
             self.training = self.bars.add_task("training", total=self.epochs * event.steps, info="")
-        info = f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.4f}  lr {event.lr:.1e}  {event.images_per_second:.1f} images/s"
+        info = (
+            f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.4f}  lr {event.lr:.1e}  "
+            f"{event.images_per_second:.1f} images/s"
+        )
         self.bars.update(self.training, completed=(event.epoch - 1) * event.steps + event.step, info=info)
 
     def _progress(self, event: Any) -> None:

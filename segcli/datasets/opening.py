@@ -11,6 +11,7 @@ from segcli.datasets.pairs import Progress, silent
 from segcli.datasets.prepared import DESCRIPTION, open_prepared
 from segcli.errors import DataError, UsageError
 from segcli.io.card import ModelCard
+from segcli.task import Task
 
 
 def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset:
@@ -66,10 +67,15 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
         raise UsageError(f"{given} is no dataset: neither {DESCRIPTION} nor images/ and masks/ are there")
     if dataset.task.classes != card.task.classes:
         raise DataError(
-            f"dataset {dataset.name} has {dataset.task.num_classes} classes ({', '.join(dataset.task.classes[:4])}, …), "
-            f"but the model knows {card.task.num_classes} ({', '.join(card.task.classes[:4])}, …); give another with -d"
+            f"dataset {dataset.name} has {_listed(dataset.task)}, but the model knows {_listed(card.task)}; "
+            f"give another dataset with -d"
         )
     return dataset
+
+
+def _listed(task: Task) -> str:
+    more = ", …" if task.num_classes > 4 else ""
+    return f"{task.num_classes} classes ({', '.join(task.classes[:4])}{more})"
 
 
 def _how_to_prepare(root: Path) -> str:

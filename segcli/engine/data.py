@@ -22,7 +22,8 @@ Batch = tuple[Tensor, Tensor]
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> list[int]:
     """The order in which an epoch sees the samples."""
-    return np.random.default_rng([seed, epoch]).permutation(num_samples).tolist()
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(num_samples).tolist()
+    return order
 
 
 def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -10,6 +10,7 @@ from segcli.io.images import Mask
 from segcli.task import Task
 
 Counts = NDArray[np.int64]
+Ratios = NDArray[np.float64]
 Logits = NDArray[np.float32]
 
 
@@ -44,17 +45,17 @@ class Scores:
     confusion: Counts
 
     @property
-    def iou(self) -> NDArray[np.float64]:
+    def iou(self) -> Ratios:
         """Intersection over union of each class: TP / (TP + FP + FN)."""
         return _ratio(self._hits, self._true + self._predicted - self._hits)
 
     @property
-    def dice(self) -> NDArray[np.float64]:
+    def dice(self) -> Ratios:
         """Dice coefficient (F1) of each class: 2 TP / (2 TP + FP + FN)."""
         return _ratio(2 * self._hits, self._true + self._predicted)
 
     @property
-    def accuracy(self) -> NDArray[np.float64]:
+    def accuracy(self) -> Ratios:
         """Share of each class's true pixels that are found: TP / (TP + FN)."""
         return _ratio(self._hits, self._true)
 
@@ -80,15 +81,15 @@ class Scores:
 
     @property
     def _hits(self) -> Counts:
-        return np.diagonal(self.confusion)
+        return np.asarray(np.diagonal(self.confusion))
 
     @property
     def _true(self) -> Counts:
-        return self.confusion.sum(axis=1)
+        return np.asarray(self.confusion.sum(axis=1))
 
     @property
     def _predicted(self) -> Counts:
-        return self.confusion.sum(axis=0)
+        return np.asarray(self.confusion.sum(axis=0))
 
     def summary(self) -> dict[str, float]:
         """The figures over all classes."""
@@ -129,12 +130,12 @@ class ConfusionMatrix:
         return Scores(self.counts.copy())
 
 
-def _ratio(part: Any, whole: Any) -> Any:
+def _ratio(part: Any, whole: Any) -> Ratios:
     with np.errstate(invalid="ignore"):
-        return np.true_divide(part, whole)
+        return np.asarray(np.true_divide(part, whole))
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: Ratios) -> float:
     occurring = values[~np.isnan(values)]
     return float(occurring.mean()) if occurring.size else float("nan")
 

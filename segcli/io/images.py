@@ -103,7 +103,7 @@ def write_mask(path: Path, mask: Mask, palette: Sequence[Colour] = ()) -> None:
 
 def write_image(path: Path, image: Pixels) -> None:
     """Writes H×W×3 uint8 RGB in the format that the suffix names; JPEG at quality 92."""
-    options = {"quality": 92} if path.suffix.lower() in {".jpg", ".jpeg"} else {}
+    options: dict[str, Any] = {"quality": 92} if path.suffix.lower() in {".jpg", ".jpeg"} else {}
     with replacing(path) as staged:
         Image.fromarray(image).save(staged, **options)
 

@@ -193,8 +193,12 @@ def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(
         yaml.safe_dump(
             {
-                "dataset": dataset, "encoder": "resnet18", "encoder_weights": "none", "model": {"encoder_depth": 3, "decoder_channels": [8, 8, 8]},
-                "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0}, "tracking": {"tensorboard": False},
+                "dataset": dataset,
+                "encoder": "resnet18",
+                "encoder_weights": "none",
+                "model": {"encoder_depth": 3, "decoder_channels": [8, 8, 8]},
+                "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0},
+                "tracking": {"tensorboard": False},
             }
         )
     )  # fmt: skip

@@ -5,7 +5,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from segcli.components.models import IMAGENET_MEAN, ModelOptions, build_network, resolve_encoder
+from segcli.components.models import ModelOptions, build_network, resolve_encoder
+from segcli.components.weights import IMAGENET_MEAN
 from segcli.errors import ConfigError, ModelError
 from segcli.task import Task
 
@@ -53,7 +54,7 @@ def test_weights_that_cannot_be_fetched_say_so(monkeypatch: pytest.MonkeyPatch, 
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", offline)
-    with pytest.raises(ModelError, match="resnet18.imagenet cannot be had .ConnectionError: no route to host"):
+    with pytest.raises(ModelError, match=r"resnet18.imagenet cannot be had .ConnectionError: no route to host"):
         build_network("Unet", "resnet18", "imagenet", OPTIONS, TASK)
 
 

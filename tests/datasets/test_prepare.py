@@ -162,5 +162,5 @@ def test_a_prepared_folder_that_lost_files_is_refused(tmp_path: Path) -> None:
     write_prepared(camvid.find(write_camvid(tmp_path / "native")), tmp_path / "out")
     for kind, suffix in (("images", "jpg"), ("masks", "png")):
         (tmp_path / "out" / kind / "train" / f"1.{suffix}").unlink()
-    with pytest.raises(DataError, match="has 2 train pairs, but .*dataset.yml says 3"):
+    with pytest.raises(DataError, match=r"has 2 train pairs, but .*dataset.yml says 3"):
         open_prepared(tmp_path / "out")

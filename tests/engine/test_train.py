@@ -1,3 +1,4 @@
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,10 +65,8 @@ def losses_of(run: Callable[[Callable[[Event], None]], TrainResult], stop_behind
         if isinstance(event, EpochEnded) and event.row["epoch"] == stop_behind:
             raise Stopped
 
-    try:
+    with contextlib.suppress(Stopped):
         run(observe)
-    except Stopped:
-        pass
     return found
 
 

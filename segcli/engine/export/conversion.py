@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -72,7 +73,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
     _check_range(model)
     copy = ModelProto()
     copy.CopyFrom(model)
-    return float16.convert_float_to_float16(  # type: ignore[no-any-return]
+    return float16.convert_float_to_float16(
         copy,
         keep_io_types=True,
         op_block_list=float16.DEFAULT_OP_BLOCK_LIST,
@@ -107,7 +108,7 @@ def _muted_stdout() -> Iterator[None]:
     """Mutes stdout at its descriptor: torch's C++ prints the whole graph there where an export fails."""
     sys.stdout.flush()
     saved = os.dup(1)
-    with open(os.devnull, "w") as devnull:
+    with Path(os.devnull).open("w") as devnull:
         os.dup2(devnull.fileno(), 1)
     try:
         yield
