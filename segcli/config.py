@@ -19,7 +19,6 @@ from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
 
 Side = Annotated[int, Field(ge=1)]
 Size = Side | tuple[Side, Side]
-SPLITS = ("train", "val", "test")
 
 
 class DatasetConfig(Section):
@@ -299,7 +298,7 @@ def _hint(word: str, known: set[str]) -> str:
     if hint.startswith("did you mean"):
         return hint
     for name, field in RunConfig.model_fields.items():
-        if any(word in section.model_fields for section in _sections_in(field.annotation)):
+        if any(word in section.model_fields for section in sections_in(field.annotation)):
             return f"did you mean {name}.{word}?"
     return hint
 
@@ -310,15 +309,16 @@ def _sections_at(keys: Sequence[str | int], names: Sequence[str] = ()) -> list[t
     for key in keys:
         if isinstance(key, str):
             annotations = [section.model_fields[key].annotation for section in found if key in section.model_fields]
-            found = [inner for annotation in annotations for inner in _sections_in(annotation)]
+            found = [inner for annotation in annotations for inner in sections_in(annotation)]
     named = [
         section for section in found if "name" in section.model_fields and section.model_fields["name"].default in names
     ]
     return named or found
 
 
-def _sections_in(annotation: Any) -> list[type[Section]]:
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The section classes inside a type: itself, or the members of a union or a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     arguments = (*getattr(annotation, "__args__", ()),)
-    return [section for argument in arguments for section in _sections_in(argument)]
+    return [section for argument in arguments for section in sections_in(argument)]

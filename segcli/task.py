@@ -6,6 +6,9 @@ from typing import Any, Self
 
 Colour = tuple[int, int, int]
 
+IGNORED_COLOUR: Colour = (224, 224, 192)
+"""How ignored pixels are painted; the colour of the void contours of PASCAL VOC."""
+
 
 @dataclass(frozen=True)
 class Task:

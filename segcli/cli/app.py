@@ -10,11 +10,8 @@ from typer.core import TyperGroup
 
 import segcli
 from segcli.cli import dataset, evaluate, export, predict, render, runconfig, train, tta, visualize
+from segcli.cli.interruption import Terminated
 from segcli.errors import SegError
-
-
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM)."""
 
 
 class SegGroup(TyperGroup):

@@ -187,7 +187,9 @@ class TrainingView:
     def __init__(self, bars: Progress) -> None:
         self.bars = bars
         self.console = bars.console
+        self.folder = Path()
         self.epochs = 0
+        self.epochs_done = 0
         self.training: TaskID | None = None
         self.other: dict[str, TaskID] = {}
 
@@ -210,7 +212,7 @@ class TrainingView:
     def _start(self, event: Any) -> None:
         for name, value in {"run": str(event.folder), **event.facts}.items():
             self.console.print(f"[bold]{name:>8}[/]  {escape(value)}")
-        self.epochs = event.epochs
+        self.folder, self.epochs, self.epochs_done = event.folder, event.epochs, event.first_epoch - 1
         self.console.print("[bold]   epoch  train loss  val loss  train mIoU  val mIoU  accuracy     lr  images/s[/]")
 
     def _step(self, event: Any) -> None:
@@ -231,6 +233,7 @@ class TrainingView:
 
     def _epoch(self, event: Any) -> None:
         row = event.row
+        self.epochs_done = row["epoch"]
         line = (
             f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{row['val_loss']:>10.4f}"
             f"{row['train_miou']:>12.4f}{row['val_miou']:>10.4f}{row['val_accuracy']:>10.4f}"

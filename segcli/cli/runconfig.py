@@ -32,3 +32,11 @@ def schema() -> None:
     from segcli.config import config_schema
 
     render.out(config_schema())
+
+
+@app.command("reference")
+def reference() -> None:
+    """Print every key of a config with its default, as Markdown."""
+    from segcli.cli.reference import config_reference
+
+    render.out(config_reference().rstrip())

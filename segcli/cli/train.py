@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli import render
+from segcli.cli.interruption import Terminated
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from segcli.engine.events import Observer
     from segcli.engine.train import TrainResult
 
 LAST_RUN = "last"
@@ -40,9 +44,7 @@ def train(
     loaded = load_config(config, overrides or [])
     from segcli.engine.train import train as train_run
 
-    with render.training() as observe:
-        result = train_run(loaded, name or config.stem, observe)
-    _finish(result)
+    _watch(lambda observe: train_run(loaded, name or config.stem, observe))
 
 
 def _resume(name: str) -> None:
@@ -53,8 +55,18 @@ def _resume(name: str) -> None:
     config = load_config(run.config)
     from segcli.engine.train import resume as resume_run
 
-    with render.training() as observe:
-        result = resume_run(run, config, observe)
+    _watch(lambda observe: resume_run(run, config, observe))
+
+
+def _watch(training: "Callable[[Observer], TrainResult]") -> None:
+    """Shows a training; an interrupted one is told how it goes on."""
+    with render.training() as view:
+        try:
+            result = training(view)
+        except (KeyboardInterrupt, Terminated):
+            if view.epochs_done:
+                render.next_steps(f"seg train --resume {render.command_path(view.folder)}")
+            raise
     _finish(result)
 
 

@@ -212,6 +212,11 @@ class TrainingBatches:
         self._keys.batches = [[(epoch, index) for index in batch] for batch in batches]
         return iter(self._loader)
 
+    def preview(self, number: int) -> list[Batch]:
+        """The first items of the first epoch: image 3×h×w uint8 and mask h×w each."""
+        order = epoch_order(len(self.crops.samples), self.crops.seed, 0)
+        return [self.crops[0, index] for index in order[:number]]
+
 
 def _start_worker(worker: int) -> None:
     # An interruption goes to all processes of the terminal; the training itself ends its workers.

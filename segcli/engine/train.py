@@ -364,9 +364,8 @@ class Trainer:
         )
 
     def _draw_batch(self, run: RunDir) -> None:
-        """Draws the first batch as the network sees it; the epoch starts afresh behind it."""
-        crops = [self.batches.crops[0, index] for index in range(min(8, len(self.batches.crops.samples)))]
-        visualize.save_batch(run.samples / "train_batch.png", crops, self.dataset.task)
+        """Draws the first crops as the network will see them."""
+        visualize.save_batch(run.samples / "train_batch.png", self.batches.preview(8), self.dataset.task)
 
     def _draw_predictions(self, run: RunDir) -> None:
         predictor = Resizing(TorchBackend(self.network.eval(), self.card, self.device), self.card.inference)

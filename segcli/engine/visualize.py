@@ -12,20 +12,20 @@ from segcli.datasets.dataset import Sample
 from segcli.datasets.pairs import Progress, silent
 from segcli.engine.predictor import Predictor, predict_mask
 from segcli.io.images import Mask, Pixels, read_image, write_image
-from segcli.task import Colour, Task
+from segcli.task import IGNORED_COLOUR, Colour, Task
 
-IGNORED: Colour = (224, 224, 192)
 _INK: Colour = (32, 32, 36)
 _PAPER: Colour = (255, 255, 255)
 _WRONG: Colour = (226, 36, 60)
 _GAP = 6
+_SMALLEST = 192
 
 
 def colour_mask(mask: Mask, task: Task) -> Pixels:
     """Paints a mask (H×W) in the task's colours (H×W×3)."""
-    table = np.full((max(256, task.ignore_index + 1, task.num_classes), 3), IGNORED, np.uint8)
+    table = np.full((max(256, task.ignore_index + 1, task.num_classes), 3), IGNORED_COLOUR, np.uint8)
     table[: task.num_classes] = task.palette
-    table[task.ignore_index] = IGNORED
+    table[task.ignore_index] = IGNORED_COLOUR
     painted: Pixels = table[mask]
     return painted
 
@@ -41,8 +41,9 @@ def overlay(image: Pixels, mask: Mask, task: Task, alpha: float = 0.55, legend: 
         legend: write the class names on a strip below.
 
     Returns:
-        H'×W×3 uint8, higher than the image by the legend.
+        H'×W'×3 uint8, higher than the image by the legend; a small image is enlarged by a whole factor.
     """
+    image, mask = _enlarged(image), _enlarged(mask)
     colours = colour_mask(mask, task)
     blended = np.round(image * (1 - alpha) + colours * alpha).astype(np.uint8)
     visible = _is_background(mask, task)
@@ -80,6 +81,8 @@ def panel(image: Pixels, truth: Mask | None, prediction: Mask, task: Task) -> Pi
         prediction: H×W class indices.
         task: colours and names.
     """
+    image, prediction = _enlarged(image), _enlarged(prediction)
+    truth = None if truth is None else _enlarged(truth)
     columns = [("image", image)]
     if truth is not None:
         columns.append(("truth", colour_mask(truth, task)))
@@ -97,7 +100,7 @@ def errors(image: Pixels, truth: Mask, prediction: Mask, task: Task) -> Pixels:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     picture = np.repeat((96 + grey * 0.6)[..., None], 3, axis=2).astype(np.uint8)
     valid = truth != task.ignore_index
-    picture[~valid] = IGNORED
+    picture[~valid] = IGNORED_COLOUR
     picture[valid & (truth != prediction)] = _WRONG
     return picture
 
@@ -167,8 +170,9 @@ def save_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None
     """
     columns = []
     for image, mask in items:
-        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        columns.append(_stack([pixels, _blank(_GAP, pixels.shape[1]), colour_mask(mask.numpy(), task)], axis=0))
+        pixels = _enlarged(image.permute(1, 2, 0).numpy())
+        painted = colour_mask(_enlarged(mask.numpy()), task)
+        columns.append(_stack([pixels, _blank(_GAP, pixels.shape[1]), painted], axis=0))
         columns.append(_blank(columns[-1].shape[0], _GAP))
     row = _stack(columns[:-1], axis=1)
     present = np.concatenate([mask.numpy().ravel() for _, mask in items])
@@ -192,7 +196,7 @@ def _legend(mask: Mask, task: Task, width: int) -> Pixels:
     indices = [int(index) for index in np.unique(mask)]
     names = [(task.classes[i], task.palette[i]) for i in indices if i < task.num_classes and i != task.ignore_index]
     if task.ignore_index in indices:
-        names.append(("ignored", IGNORED))
+        names.append(("ignored", IGNORED_COLOUR))
     places, x, y = [], 8, 6
     for name, colour in names:
         needed = 20 + round(font.getlength(name)) + 14
@@ -206,6 +210,12 @@ def _legend(mask: Mask, task: Task, width: int) -> Pixels:
         draw.rectangle((x, y + 1, x + 13, y + 14), fill=colour, outline=_INK)
         draw.text((x + 20, y - 1), name, fill=_INK, font=font)
     return np.asarray(strip)
+
+
+def _enlarged(pixels: Any) -> Any:
+    """Repeats the pixels of a small picture, so that titles and legend have room beside it."""
+    factor = max(round(_SMALLEST / min(pixels.shape[:2])), 1)
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else pixels
 
 
 def _title(text: str, width: int) -> Pixels:

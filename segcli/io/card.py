@@ -60,7 +60,6 @@ class ModelCard:
         metrics: figures by split, as they were when it was written.
         data: the dataset's name, its section of the config and its fingerprint.
         versions: of segcli and the libraries that made it.
-        extra: what a format adds.
     """
 
     task: Task
@@ -74,7 +73,6 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as JSON text."""

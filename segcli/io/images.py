@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segcli.errors import DataError
 from segcli.io.files import replacing
-from segcli.task import Colour
+from segcli.task import IGNORED_COLOUR, Colour
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[Any]
@@ -95,7 +95,7 @@ def write_mask(path: Path, mask: Mask, palette: Sequence[Colour] = ()) -> None:
         if palette:
             colours = [*palette[:256], *[(0, 0, 0)] * (256 - len(palette))]
             if len(palette) < 256:
-                colours[255] = (224, 224, 192)
+                colours[255] = IGNORED_COLOUR
             image.putpalette([channel for colour in colours for channel in colour])
     with replacing(path) as staged:
         image.save(staged, format="PNG")

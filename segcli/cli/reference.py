@@ -1,0 +1,53 @@
+"""The reference of the config file, made from the config's own sections."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from segcli.components.section import Section
+from segcli.config import RunConfig, sections_in
+
+_HEAD = """\
+# The config file
+
+One YAML file makes a run. Every key has a default except `dataset`; an unknown key is refused with a near one named.
+`--set key.path=value` overrides any of them, `seg config show -c FILE` prints the file with all defaults filled in, and
+`seg config schema` prints a JSON Schema for editors. Where a section has a `name`, the name chooses one of several
+kinds, each with its own keys; `scheduler: cosine` is short for `scheduler: {name: cosine}`.
+"""
+
+
+def config_reference() -> str:
+    """Markdown with a table for the top level, for each section, and for each kind that a name chooses."""
+    parts = [_HEAD, "## Top level\n", _table(RunConfig)]
+    for name, field in RunConfig.model_fields.items():
+        for section in sections_in(field.annotation):
+            kind = section.model_fields["name"].default if "name" in section.model_fields else None
+            title = f"`{name}`" if kind is None else f"`{name}: {kind}`"
+            parts += [f"## {title}\n", f"{(section.__doc__ or '').strip()}\n", _table(section)]
+    return "\n".join(parts)
+
+
+def _table(section: type[Section]) -> str:
+    rows = ["| key | default | meaning |", "|---|---|---|", *_rows(section)]
+    return "\n".join(rows) + "\n"
+
+
+def _rows(section: type[Section]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if name != "name":
+            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            yield f"| `{name}` | {_default(field)} | {meaning} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "–"
+    value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, Section):
+        name = getattr(value, "name", None)
+        return f"`{name}`" if name else "see below"
+    if isinstance(value, tuple):
+        value = list(value)
+    return f"`{'null' if value is None else str(value).lower() if isinstance(value, bool) else value}`"
