@@ -36,8 +36,8 @@ _CHANNELS = {
     "PSPNet": "psp_out_channels", "DPT": "decoder_fusion_channels",
 }  # fmt: skip
 
-# PAN's attention pools its deepest features three times: below this its forward pass fails in torch itself.
-_MIN_SIDE = {"PAN": 128}
+# PAN halves its deepest features three times: where they are smaller than this, torch itself fails.
+_PAN_SMALLEST_FEATURES = 8
 
 
 class ModelOptions(Section):
@@ -110,9 +110,10 @@ def build_network(
 
 def wrap(model: "nn.Module", architecture: str, mean: Channels, std: Channels) -> "SegmentationNetwork":
     """Puts the preprocessing round an smp model."""
-    from segcli.nn.network import SegmentationNetwork
+    from segcli.nn.network import SegmentationNetwork, input_stride
 
-    return SegmentationNetwork(model, mean, std, min_side=_MIN_SIDE.get(architecture, 1))
+    min_side = _PAN_SMALLEST_FEATURES * input_stride(model) if architecture == "PAN" else 1
+    return SegmentationNetwork(model, mean, std, min_side)
 
 
 def resolve_encoder(name: str) -> str:
