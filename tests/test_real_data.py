@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import Result
 
+from segcli.datasets.prepared import open_prepared
 from segcli.io.images import read_mask
 
 
@@ -15,9 +17,19 @@ def test_camvid_from_end_to_end(seg: Callable[..., Result], real_data: Path, tmp
     native = sorted((real_data / "camvid" / "valannot").iterdir())[:5]
     for path in native:
         expected = read_mask(path)
-        assert np.array_equal(read_mask(tmp_path / "data" / "camvid" / "masks" / "val" / path.name), np.where(expected == 11, 255, expected))
+        assert np.array_equal(
+            read_mask(tmp_path / "data" / "camvid" / "masks" / "val" / path.name),
+            np.where(expected == 11, 255, expected),
+        )
     config = Path(__file__).parents[1] / "configs" / "camvid.yml"
-    small = ["train.max_steps=12", "train.image_size=96", "train.workers=0", "val.image_size=120", "precision=fp32", "optimizer.lr=5e-3"]
+    small = [
+        "train.max_steps=12",
+        "train.image_size=96",
+        "train.workers=0",
+        "val.image_size=120",
+        "precision=fp32",
+        "optimizer.lr=5e-3",
+    ]
     result = seg("train", "-c", config, *[part for text in small for part in ("--set", text)])
     assert result.exit_code == 0, result.stderr
     trained = json.loads(seg("eval", "--json").stdout)
@@ -28,9 +40,48 @@ def test_camvid_from_end_to_end(seg: Callable[..., Result], real_data: Path, tmp
     assert abs(exported["miou"] - trained["miou"]) < 1e-3
 
 
-def test_voc_from_its_native_folder(seg: Callable[..., Result], real_data: Path, tmp_path: Path) -> None:
-    result = seg("dataset", "prepare", "voc", "--from", real_data / "native" / "voc")
+def cityscapes_index(label: int) -> int:
+    trained = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+    return trained.index(label) if label in trained else 255
+
+
+def coco_index(value: int) -> int:
+    never_annotated = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91]
+    return 255 if value == 255 else value - sum(category < value + 1 for category in never_annotated)
+
+
+@pytest.mark.parametrize(
+    ("layout", "folder", "num_classes", "native", "index"),
+    [
+        ("cityscapes", "cityscapes", 19, "gtFine/{split}/{name}_gtFine_labelIds.png", cityscapes_index),
+        (
+            "ade20k",
+            "ade20k",
+            150,
+            "ADEChallengeData2016/annotations/{long}/{name}.png",
+            lambda value: value - 1 if value else 255,
+        ),
+        ("coco_stuff", "coco_stuff", 171, "stuffthingmaps_trainval2017/{split}2017/{name}.png", coco_index),
+        ("voc", "voc", 21, "VOCdevkit/VOC2012/SegmentationClass/{name}.png", lambda value: value),
+    ],
+)
+def test_native_layouts_give_the_indices_of_their_tables(
+    seg: Callable[..., Result],
+    real_data: Path,
+    tmp_path: Path,
+    layout: str,
+    folder: str,
+    num_classes: int,
+    native: str,
+    index: Callable[[int], int],
+) -> None:
+    root = real_data / "native" / folder
+    result = seg("dataset", "prepare", layout, "--from", root)
     assert result.exit_code == 0, result.stderr
-    source = real_data / "native" / "voc" / "VOCdevkit" / "VOC2012" / "SegmentationClass"
-    for path in (tmp_path / "data" / "voc" / "masks").rglob("*.png"):
-        assert np.array_equal(read_mask(path), read_mask(source / path.name))
+    dataset = open_prepared(tmp_path / "data" / layout)
+    assert dataset.task.num_classes == num_classes == len(set(dataset.task.classes))
+    for split, long in (("train", "training"), ("val", "validation")):
+        for sample in dataset.split(split):
+            values = read_mask(root / native.format(split=split, long=long, name=sample.name))
+            expected = np.vectorize(index, otypes=[int])(np.arange(256))[values]
+            assert np.array_equal(sample.read()[1], expected), sample.name

