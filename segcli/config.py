@@ -15,10 +15,13 @@ from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
 from segcli.components.section import Section
 from segcli.errors import ConfigError, did_you_mean
+from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
 
 Side = Annotated[int, Field(ge=1)]
 Size = Side | tuple[Side, Side]
+Byte = Annotated[int, Field(ge=0, le=255)]
+MaskValue = Annotated[int, Field(ge=0, le=65535)]
 
 
 class DatasetConfig(Section):
@@ -42,11 +45,11 @@ class DatasetConfig(Section):
     """their masks"""
     classes: tuple[str, ...] | Annotated[int, Field(ge=2)] | None = None
     """names of the classes in the order of their indices, or their number; else counted over all masks"""
-    palette: tuple[tuple[int, int, int], ...] | None = None
+    palette: tuple[tuple[Byte, Byte, Byte], ...] | None = None
     """an RGB colour a class"""
-    ignore_index: int = Field(255, ge=0, le=65535)
-    """the mask value that counts in no loss and no metric"""
-    map: dict[int, int] = Field(default_factory=dict)
+    ignore_index: MaskValue | None = None
+    """the mask value that counts in no loss and no metric; null: 255, or 65535 beyond 255 classes"""
+    map: dict[MaskValue, MaskValue] = Field(default_factory=dict)
     """what other mask values mean: `{255: 1}`"""
 
     @model_validator(mode="after")
@@ -62,23 +65,13 @@ class DatasetConfig(Section):
         if (self.test_images_dir is None) != (self.test_masks_dir is None):
             raise ValueError("test_images_dir and test_masks_dir go together")
         if not given:
-            fixed = {"test_images_dir", "classes", "palette", "ignore_index", "map"} & self.model_fields_set
+            own = {"test_images_dir", "classes", "palette", "ignore_index", "map"}
+            fixed = sorted(name for name in own if getattr(self, name) not in (None, {}))
             if fixed:
-                raise ValueError(
-                    f"{', '.join(sorted(fixed))}: only for explicit folders; root and embedded know theirs"
-                )
+                raise ValueError(f"{', '.join(fixed)}: only for explicit folders; root and embedded know theirs")
         if isinstance(self.classes, tuple):
-            self._check_classes(self.classes)
+            check_classes(self.classes)
         return self
-
-    def _check_classes(self, classes: tuple[str, ...]) -> None:
-        if len(classes) < 2:
-            raise ValueError(f"classes: {len(classes)} given, at least 2 needed; background is a class too")
-        if len(set(classes)) < len(classes):
-            twice = next(name for name in classes if classes.count(name) > 1)
-            raise ValueError(f"classes: {twice!r} stands twice")
-        if self.palette is not None and len(self.palette) != len(classes):
-            raise ValueError(f"palette: {len(self.palette)} colours for {len(classes)} classes")
 
 
 class TrainConfig(Section):
@@ -200,8 +193,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     except ValidationError as error:
         # A list that is too short only because its items are wrong is no news beside them.
         problems = [problem for problem in error.errors() if problem["type"] != "too_short" or not problem["input"]]
-        found = sorted(_describe(problem, file, values, overrides) for problem in problems)
-        raise ConfigError("\n".join(text for _, text in found)) from None
+        found: dict[tuple[int, str], list[str]] = {}
+        for problem in problems:
+            place, message = _describe(problem, file, values, overrides)
+            found.setdefault(place, []).append(message)
+        # What may be one of several types is told once, with the alternatives.
+        lines = [f"{place}: {' or '.join(dict.fromkeys(messages))}" for (_, place), messages in sorted(found.items())]
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -224,14 +222,13 @@ def _copy(values: Any) -> Any:
 def _set(container: Any, keys: list[str], value: Any, override: str) -> None:
     *parents, last = keys
     for key in parents:
-        if isinstance(container, list):
-            container = container[_place(container, key, override)]
-            continue
-        if not isinstance(container.get(key), dict | list):
+        place: Any = _place(container, key, override) if isinstance(container, list) else key
+        inner = container[place] if isinstance(container, list) else container.get(key)
+        if not isinstance(inner, dict | list):
             # A section given by its name alone (`loss: dice`) stays that section.
-            named = container.get(key)
-            container[key] = {"name": named} if isinstance(named, str) else {}
-        container = container[key]
+            inner = {"name": inner} if isinstance(inner, str) else {}
+            container[place] = inner
+        container = inner
     if isinstance(container, list):
         container[_place(container, last, override)] = value
     else:
@@ -246,13 +243,13 @@ def _place(items: list[Any], key: str, override: str) -> int:
 
 def _describe(
     problem: ErrorDetails, file: YamlFile, values: dict[str, Any], overrides: Sequence[str]
-) -> tuple[int, str]:
-    """The line of a problem, for sorting, and its text."""
+) -> tuple[tuple[int, str], str]:
+    """The place of a problem (its line, for sorting, and its text) and the message."""
     keys, sections = _keys_of(problem["loc"], values)
     dotted = ".".join(str(key) for key in keys)
     override = next((text for text in overrides if text.partition("=")[0] == dotted), None)
     place = f"--set {override}" if override else f"{file.where(keys)}: {dotted}" if dotted else str(file.path)
-    return file.lines.get(keys, 0), f"{place}: {_message(problem, keys, sections)}"
+    return (file.lines.get(keys, 0), place), _message(problem, keys, sections)
 
 
 def _keys_of(location: Keys, values: Any) -> tuple[Keys, tuple[str, ...]]:

@@ -56,6 +56,22 @@ class Task:
         return cls.of(values["classes"], values["palette"], values["ignore_index"])
 
 
+def check_classes(classes: Sequence[str]) -> None:
+    """Raises ValueError where names make no classes: fewer than two, an empty one, or one that stands twice."""
+    if len(classes) < 2:
+        raise ValueError(f"classes: {len(classes)} given, at least 2 needed; background is a class too")
+    if not all(classes):
+        raise ValueError("classes: an empty name is given")
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise ValueError(f"classes: {twice!r} stands twice")
+
+
+def default_ignore_index(num_classes: int) -> int:
+    """255, the largest value of 8 bits; 65535 where the classes need more."""
+    return 255 if num_classes <= 255 else 65535
+
+
 def voc_palette(num_colours: int) -> list[Colour]:
     """The PASCAL VOC colour map: the bits of the index, dealt in turn to R, G and B from the highest down.
 

@@ -124,3 +124,26 @@ def test_the_schema_documents_every_key() -> None:
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yml")), ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path: Path) -> None:
     assert load_config(path).train.epochs >= 1
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yml")), ids=lambda path: path.stem)
+def test_shipped_configs_read_back_when_resolved(tmp_path: Path, path: Path) -> None:
+    config = load_config(path)
+    assert load(tmp_path, config.to_yaml()) == config
+
+
+def test_alternatives_of_a_type_are_told_in_one_line(tmp_path: Path) -> None:
+    folders = "train_images_dir: a, train_masks_dir: b, val_images_dir: c, val_masks_dir: d"
+    (found,) = problems(tmp_path, f"dataset: {{{folders}, classes: 1}}\n")
+    assert " or " in found
+    assert "greater than or equal to 2" in found
+
+
+def test_an_override_reaches_into_a_section_given_by_name(tmp_path: Path) -> None:
+    text = ORIGIN + "loss: {name: sum, terms: [dice, cross_entropy]}\n"
+    assert load(tmp_path, text, "loss.terms.0.weight=2").loss.terms[0].weight == 2
+
+
+@pytest.mark.parametrize("override", ["model.mean=[123.6,116.2,103.5]", "model.std=[0,0,0]"])
+def test_normalisation_in_other_units_is_refused(tmp_path: Path, override: str) -> None:
+    assert override.partition("=")[0] in problems(tmp_path, ORIGIN, override)[0]

@@ -1,5 +1,6 @@
 """The `seg` command: its subcommands, and how errors and interruptions end it."""
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ class SegGroup(TyperGroup):
                 raise
             render.error(error)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if ctx.params.get("debug") or error.errno == errno.EPIPE:
+                raise
+            render.error(SegError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             render.note("interrupted")
             raise typer.Exit(130) from None

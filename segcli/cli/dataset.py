@@ -26,7 +26,9 @@ def prepare(
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
     images: Annotated[str, typer.Option(help="folder: where the images are, below --from.")] = "images",
     masks: Annotated[str, typer.Option(help="folder: where the masks are, below --from.")] = "masks",
-    split: Annotated[str, typer.Option(help="folder: shares of train, val and maybe test.")] = "0.8,0.2",
+    split: Annotated[
+        str | None, typer.Option(help="folder: shares of train, val and maybe test. [default: 0.8,0.2]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="folder: seed of the split.")] = 0,
     classes: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="folder: names of the classes. [default: counted]")
@@ -35,7 +37,9 @@ def prepare(
         list[str] | None,
         typer.Option("--map", metavar="VALUE=CLASS", help="folder: what a mask value means."),
     ] = None,
-    ignore_index: Annotated[int | None, typer.Option(help="folder: the mask value to ignore.")] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="folder: the mask value to ignore.")
+    ] = None,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
     from segcli.datasets.folder import FolderOptions
@@ -47,9 +51,14 @@ def prepare(
     if LAYOUTS[layout].needs_folder and source is None:
         raise UsageError(f"seg dataset prepare {layout} needs the folder of the native data: --from DIR")
     chosen = FolderOptions(
-        images, masks, options.numbers(split, "--split"), seed, classes.split(",") if classes else None,
-        ignore_index, options.value_map(value_map or []),
-    )  # fmt: skip
+        images,
+        masks,
+        options.numbers(split, "--split") if split else None,
+        seed,
+        [name.strip() for name in classes.split(",")] if classes else None,
+        ignore_index,
+        options.value_map(value_map or []),
+    )
     target = target or Path("data") / layout
     with render.progress() as progress:
         found = LAYOUTS[layout].find(source or Path(), chosen, progress)

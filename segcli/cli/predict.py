@@ -42,8 +42,8 @@ def predict(
             else:
                 done.append(result)
             progress("predicting", number, len(images))
-    render.shares_table([(item.source, item.shares) for item in done], predictor.card.task)
     if done:
+        render.shares_table([(item.source, item.shares) for item in done], predictor.card.task)
         render.files([folder / product for product in products])
     if failed:
         raise DataError("\n".join(map(str, failed)))

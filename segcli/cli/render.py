@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,11 +75,9 @@ def files(paths: Sequence[Path]) -> None:
 
 
 def command_path(path: Path) -> str:
-    """A path as one would type it: relative to here where it lies below."""
-    try:
-        return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
-    except OSError:
-        return str(path)
+    """A path as one would type it in a shell: relative to here where it lies below."""
+    below = path.resolve().is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if below else str(path))
 
 
 def scores_table(scores: "Scores", task: "Task", title: str) -> None:
@@ -104,7 +103,7 @@ def trials_table(trials: "Sequence[Trial]") -> None:
     table = Table()
     for name in ("policy", "mIoU", "gain", "pixel accuracy", "cost", "ms/image"):
         table.add_column(name, justify="left" if name == "policy" else "right")
-    base = trials[0].scores.miou
+    base = next((trial for trial in trials if trial.policy.name == "none"), trials[0]).scores.miou
     best = max(trials, key=lambda trial: trial.scores.miou)
     for trial in trials:
         scores = trial.scores

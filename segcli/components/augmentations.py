@@ -1,5 +1,6 @@
 """The augmentations a config may choose: a random crop with scale jitter and flip, then Albumentations' colours."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -56,6 +57,8 @@ class Medium(Light):
 
     def build(self) -> "albumentations.Compose":
         """Builds what changes the pixels' values after the crop."""
+        # Without this, the library asks a package index for its newest version while it is imported.
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         import albumentations as A
 
         steps: list[Any] = [

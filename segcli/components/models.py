@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -36,8 +36,17 @@ _CHANNELS = {
     "PSPNet": "psp_out_channels", "DPT": "decoder_fusion_channels",
 }  # fmt: skip
 
+# The key of the config behind smp's parameter.
+_KEYS = {
+    "encoder_depth": "encoder_depth", "encoder_output_stride": "output_stride",
+    "decoder_attention_type": "attention", "dropout": "dropout",
+}  # fmt: skip
+
 # PAN halves its deepest features three times: where they are smaller than this, torch itself fails.
 _PAN_SMALLEST_FEATURES = 8
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class ModelOptions(Section):
@@ -53,9 +62,9 @@ class ModelOptions(Section):
     """attention in the decoder (Unet, Unet++): scse"""
     dropout: float | None = Field(None, ge=0, lt=1)
     """dropout in the decoder (FPN, PSPNet, DeepLabV3, DeepLabV3+)"""
-    mean: Channels | None = None
+    mean: tuple[Share, Share, Share] | None = None
     """mean that the encoder's weights expect, in units of pixel / 255; by default that of the weights"""
-    std: Channels | None = None
+    std: tuple[Spread, Spread, Spread] | None = None
     """standard deviation that the encoder's weights expect, in units of pixel / 255"""
 
     def for_architecture(self, architecture: str) -> dict[str, Any]:
@@ -147,7 +156,9 @@ def _build_model(architecture: str, encoder: str, options: ModelOptions, task: T
     known = inspect.signature(model_class.__init__).parameters
     for name in arguments:
         if name not in known:
-            raise ConfigError(f"model: {architecture} has no option for {name}; leave it out")
+            raise ConfigError(
+                f"model.{_KEYS.get(name, 'decoder_channels')}: {architecture} has no such option; leave it out"
+            )
     if architecture == "DPT":
         arguments["dynamic_img_size"] = True  # a vision transformer otherwise takes one size only
     with _smp_errors(f"{architecture} with encoder {encoder.removeprefix('tu-')}"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from segcli.datasets.dataset import Dataset, FileSample, MaskEncoding, unknown_values
 from segcli.datasets.pairs import Pair, Progress, Survey, count_classes, match_pairs, silent, survey
 from segcli.errors import DataError
-from segcli.task import Colour, Task
+from segcli.task import Colour, Task, default_ignore_index
 
 Classes = Sequence[str] | int | None
 
@@ -28,7 +28,8 @@ def open_folders(
         folders: by split, the folder of images and that of masks.
         classes: names, or their number; None counts them over all splits.
         palette: a colour a class.
-        ignore_index: the mask value that is ignored; None is 255, and lets masks of one value and 255 be refused.
+        ignore_index: the mask value that is ignored; None is 255 (65535 beyond 255 classes), and lets masks of one
+            value and 255 be refused.
         value_map: what other values mean.
         progress: told of each mask looked at.
 
@@ -69,19 +70,29 @@ def infer_encoding(
     example = {value: file for looked in reversed(surveys) for value, file in looked.example.items()}
     if ignore_index is None and not value_map:
         _refuse_ambiguous(example)
-    ignored = 255 if ignore_index is None else ignore_index
-    indices = {value_map.get(value, value) for value in example} - {ignored}
-    names = _class_names(classes, indices, example)
+    meanings = {value_map.get(value, value) for value in example}
+    ignored = _ignored(ignore_index, classes, meanings)
+    names = _class_names(classes, meanings - {ignored}, example)
     if ignored < len(names):
         raise DataError(
             f"ignore_index {ignored} is also the index of class {names[ignored]!r}; map the ignored value "
             f"elsewhere, as in `map: {{{ignored}: 255, …}}`, with the classes behind it moved down"
         )
+    if palette is not None and len(palette) != len(names):
+        raise DataError(f"the palette has {len(palette)} colours for {len(names)} classes; give one a class")
     task = Task.of(names, palette, ignored)
     strange = sorted(value for value in example if not _has_meaning(value_map.get(value, value), task))
     if strange:
         raise DataError(unknown_values(example[strange[0]], strange, task))
     return MaskEncoding(task, value_map)
+
+
+def _ignored(ignore_index: int | None, classes: Classes, meanings: set[int]) -> int:
+    if ignore_index is not None:
+        return ignore_index
+    if classes is None:
+        return default_ignore_index(256 if max(meanings - {65535}, default=0) > 255 else 1)
+    return default_ignore_index(classes if isinstance(classes, int) else len(classes))
 
 
 def _refuse_ambiguous(example: Mapping[int, Path]) -> None:
@@ -101,7 +112,7 @@ def _class_names(classes: Classes, indices: set[int], example: Mapping[int, Path
     if classes is not None:
         return [f"class_{index}" for index in range(classes)]
     largest = max(indices, default=0)
-    if largest > 254 or (largest > 1 and largest >= 4 * len(indices)):
+    if largest > 1 and largest >= 4 * len(indices):
         raise DataError(
             f"the masks hold {len(indices)} values up to {largest} (as in {example.get(largest)}), which are no "
             f"indices 0…C-1. Give `dataset.classes`, and `dataset.map` for what the values mean."

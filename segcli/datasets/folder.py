@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 from segcli.datasets.dataset import SPLITS
@@ -10,6 +11,7 @@ from segcli.datasets.explicit import infer_encoding
 from segcli.datasets.pairs import Pair, Progress, match_pairs, silent, survey
 from segcli.datasets.prepared import Source
 from segcli.errors import DataError, UsageError
+from segcli.task import check_classes, default_ignore_index
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class FolderOptions:
     Attributes:
         images: folder of images below the source.
         masks: folder of masks below the source.
-        ratios: shares of train, val and test, which need not sum to 1.
+        ratios: shares of train, val and maybe test, which need not sum to 1; None is 0.8 and 0.2.
         seed: seed of the split.
         classes: names; None counts them.
         ignore_index: the mask value that is ignored; None is 255 where nothing speaks against it.
@@ -28,7 +30,7 @@ class FolderOptions:
 
     images: str = "images"
     masks: str = "masks"
-    ratios: Sequence[float] = (0.8, 0.2, 0.0)
+    ratios: Sequence[float] | None = None
     seed: int = 0
     classes: Sequence[str] | None = None
     ignore_index: int | None = None
@@ -38,7 +40,8 @@ class FolderOptions:
 def find(root: Path, options: FolderOptions, progress: Progress = silent) -> Source:
     """Finds the pairs below a folder and deals them to the splits.
 
-    Where images and masks already lie in `train`, `val` (and `test`) subfolders, these are the splits.
+    Where images and masks already lie in `train`, `val` (and `test`) subfolders, these are the splits. The ignored
+    value becomes 255 (65535 beyond 255 classes).
 
     Raises:
         DataError: if a file has no partner, is damaged, or holds a value without a class.
@@ -46,18 +49,33 @@ def find(root: Path, options: FolderOptions, progress: Progress = silent) -> Sou
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
+    if options.classes is not None:
+        try:
+            check_classes(options.classes)
+        except ValueError as error:
+            raise UsageError(f"--{error}") from None
     pairs = match_pairs(root / options.images, root / options.masks)
     looked = survey(pairs, "checking masks", progress)
     encoding = infer_encoding([looked], options.classes, None, options.ignore_index, options.value_map)
-    splits = _given_splits(pairs) or deal(pairs, options.ratios, options.seed)
-    # The prepared masks hold 255 where the source's hold its own ignore value only if no class needs 255.
-    return Source(root.resolve().name, encoding.task, options.value_map, splits, str(root))
+    splits = _given_splits(pairs, options) or deal(pairs, options.ratios or (0.8, 0.2), options.seed)
+    ignored = default_ignore_index(encoding.task.num_classes)
+    value_map = {encoding.task.ignore_index: ignored, **options.value_map}
+    value_map = {value: ignored if index == encoding.task.ignore_index else index for value, index in value_map.items()}
+    task = replace(encoding.task, ignore_index=ignored)
+    return Source(root.resolve().name, task, value_map, splits, str(root))
 
 
-def _given_splits(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    tops = {pair.name.split("/")[0] for pair in pairs if "/" in pair.name}
-    if not tops <= set(SPLITS) or not {"train", "val"} <= tops or any("/" not in pair.name for pair in pairs):
+def _given_splits(pairs: Sequence[Pair], options: FolderOptions) -> dict[str, list[Pair]]:
+    tops = {pair.name.split("/")[0] if "/" in pair.name else "" for pair in pairs}
+    if not tops & {*SPLITS, "valid", "validation", "training"}:
         return {}
+    if not tops <= set(SPLITS) or not {"train", "val"} <= tops:
+        raise DataError(
+            f"some images lie in {' and '.join(sorted(tops - {''}))}, which looks like splits; these must be "
+            f"train and val, maybe test, and hold all images. Rename or move the folders."
+        )
+    if options.ratios is not None:
+        raise UsageError("--split deals images to splits, but they lie in train and val already; leave it out")
     return {
         split: [
             Pair(pair.name.removeprefix(f"{split}/"), pair.image, pair.mask)
@@ -75,7 +93,7 @@ def deal(pairs: Sequence[Pair], ratios: Sequence[float], seed: int) -> dict[str,
     Raises:
         UsageError: if the ratios are no two or three shares, or leave train or val empty.
     """
-    if len(ratios) not in {2, 3} or min(ratios) < 0 or sum(ratios) <= 0:
+    if len(ratios) not in {2, 3} or not all(0 <= ratio < inf for ratio in ratios) or sum(ratios) <= 0:
         raise UsageError(
             f"--split {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
         )

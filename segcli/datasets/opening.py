@@ -36,9 +36,8 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
             if not folder.is_dir():
                 raise UsageError(f"dataset.{key}: {folder}: no such folder (from {Path.cwd()})")
         folders[split] = (images, masks)
-    ignore_index = section.ignore_index if "ignore_index" in section.model_fields_set else None
     name = folders["train"][0].resolve().parent.name
-    return open_folders(name, folders, section.classes, section.palette, ignore_index, section.map, progress)
+    return open_folders(name, folders, section.classes, section.palette, section.ignore_index, section.map, progress)
 
 
 def open_for_model(card: ModelCard, given: Path | None, progress: Progress = silent) -> Dataset:
@@ -55,14 +54,17 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
         DataError: if its classes are not the model's.
     """
     if given is None:
-        if "dataset" not in card.data:
-            raise UsageError("the model does not say what it was trained on; give a dataset with -d")
-        dataset = open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress)
+        try:
+            dataset = open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress)
+        except UsageError as error:
+            raise UsageError(
+                f"the dataset that the model was trained on is not here ({str(error).splitlines()[0]}); "
+                f"go to the folder it was trained in, or give a dataset with -d"
+            ) from None
     elif (given / DESCRIPTION).is_file():
-        dataset = open_prepared(given)
+        dataset = open_prepared(given, card.task.ignore_index)
     elif (given / "images").is_dir() and (given / "masks").is_dir():
-        task, folders = card.task, {"val": (given / "images", given / "masks")}
-        dataset = open_folders(given.name, folders, task.classes, task.palette, task.ignore_index, progress=progress)
+        dataset = _open_like(card, given, progress)
     else:
         raise UsageError(f"{given} is no dataset: neither {DESCRIPTION} nor images/ and masks/ are there")
     if dataset.task.classes != card.task.classes:
@@ -71,6 +73,16 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
             f"give another dataset with -d"
         )
     return dataset
+
+
+def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
+    """Opens images/ and masks/ as a val split whose values mean what they meant in training."""
+    trained_on = DatasetConfig.model_validate(card.data["dataset"])
+    folders = {"val": (given / "images", given / "masks")}
+    task = card.task
+    return open_folders(
+        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress
+    )
 
 
 def _listed(task: Task) -> str:

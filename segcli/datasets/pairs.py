@@ -11,7 +11,7 @@ import numpy as np
 
 from segcli.datasets.dataset import MaskEncoding, check_same_size
 from segcli.errors import DataError
-from segcli.io.images import find_images, image_size, read_mask
+from segcli.io.images import find_images, read_image, read_mask
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many are done and how many there are."""
@@ -79,7 +79,7 @@ class Survey:
 
 
 def survey(pairs: Sequence[Pair], what: str, progress: Progress = silent) -> Survey:
-    """Decodes every mask in full, compares its size with its image's, counts values and hashes files.
+    """Decodes every image and mask in full, compares their sizes, counts values and hashes files.
 
     Raises:
         DataError: at the first file that is damaged or of the wrong size.
@@ -101,7 +101,7 @@ def _look_at(pair: Pair) -> tuple[dict[int, int], str]:
     counts: dict[int, int] = {}
     if pair.mask is not None:
         mask = read_mask(pair.mask)
-        check_same_size(image_size(pair.image), mask.shape, pair.image, pair.mask)
+        check_same_size(read_image(pair.image).shape[:2], mask.shape, pair.image, pair.mask)
         histogram = np.bincount(mask.ravel())
         counts = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
     return counts, content_hash(file for file in (pair.image, pair.mask) if file is not None)

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from segcli.datasets.explicit import file_samples
 from segcli.datasets.pairs import Pair, Progress, content_hash, match_pairs, silent
 from segcli.errors import DataError
 from segcli.io.files import replacing_folder, write_text
-from segcli.io.images import image_size, read_mask, write_image, write_mask
+from segcli.io.images import read_image, read_mask, write_image, write_mask
 from segcli.task import Task
 from segcli.yamlfile import dump_yaml, read_yaml
 
@@ -111,10 +111,11 @@ class _PairWriter:
         return counts[: self.encoding.task.num_classes], content_hash([image_path, mask_path])
 
     def _convert(self, pair: Pair) -> Any:
+        image = read_image(pair.image)  # a damaged image is found here, not in the midst of a training
         if pair.mask is None:
             return None
         mask = self.encoding.encode(read_mask(pair.mask), pair.mask)
-        check_same_size(image_size(pair.image), mask.shape, pair.image, pair.mask)
+        check_same_size(image.shape[:2], mask.shape, pair.image, pair.mask)
         return mask
 
 
@@ -136,8 +137,12 @@ def _ways_to_link(source: Path, copy: bool) -> Iterator[Any]:
         yield lambda target: target.symlink_to(source)
 
 
-def open_prepared(root: Path) -> Dataset:
+def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     """Opens a prepared dataset by its description; no image or mask is read.
+
+    Args:
+        root: the folder.
+        ignore_index: what ignored pixels are to be called; None leaves the value in the files.
 
     Raises:
         DataError: if the description is missing or does not match the folder.
@@ -153,7 +158,9 @@ def open_prepared(root: Path) -> Dataset:
         name, fingerprint = str(description["name"]), str(description["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
-    encoding = MaskEncoding(task, {})
+    value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
+    task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
+    encoding = MaskEncoding(task, value_map)
     splits = {}
     for split in (split for split in SPLITS if counts.get(split)):
         pairs = _pairs_of(root, split)

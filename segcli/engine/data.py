@@ -1,6 +1,7 @@
 """Training batches: which samples, in which order, cropped and varied how, is a function of (seed, epoch, index)."""
 
 import hashlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segcli.components.augmentations import Light
 from segcli.datasets.dataset import Sample
+from segcli.errors import SegError
 from segcli.io.images import Mask, Pixels
 
 Batch = tuple[Tensor, Tensor]
@@ -34,7 +36,7 @@ def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> l
     """
     order = epoch_order(num_samples, seed, epoch)
     batches = [order[start : start + batch_size] for start in range(0, num_samples, batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1:
+    if batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
         batches.pop()
     return batches
 
@@ -120,8 +122,10 @@ def _pad(pixels: Any, size: tuple[int, int], value: Any) -> Any:
     return padded
 
 
-class TrainingCrops(Dataset[Batch]):
+class TrainingCrops(Dataset[Batch | SegError]):
     """The training samples, cropped and varied; the key of an item is (epoch, index).
+
+    A sample that cannot be read gives its error as the item: raised in a worker, it would lose its form.
 
     Args:
         samples: of the training split.
@@ -149,9 +153,14 @@ class TrainingCrops(Dataset[Batch]):
         self.ignore_index = ignore_index
         self._colours = augmentation.build()
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
+    def __getitem__(self, key: tuple[int, int]) -> Batch | SegError:
         """Makes one item: image 3×h×w uint8 and mask h×w."""
-        epoch, index = key
+        try:
+            return self._crop(*key)
+        except SegError as error:
+            return error
+
+    def _crop(self, epoch: int, index: int) -> Batch:
         image, mask = self.samples[index].read()
         plan = CropPlan.draw(np.random.default_rng([self.seed, epoch, index]), self.augmentation)
         image, mask = crop(image, mask, self.size, plan, self.fill, self.ignore_index)
@@ -192,11 +201,12 @@ class TrainingBatches:
         self.crops = crops
         self.batch_size = batch_size
         self._keys = _Keys()
-        self._loader = DataLoader(
+        self._loader: DataLoader[Batch | SegError] = DataLoader(
             crops,
             batch_sampler=self._keys,
             num_workers=workers,
             persistent_workers=workers > 0,
+            collate_fn=_collate,
             worker_init_fn=_start_worker,
             # The loader draws seeds for its workers; from the global generator, a resumed run would draw others.
             generator=torch.Generator(),
@@ -207,20 +217,42 @@ class TrainingBatches:
         return len(epoch_batches(len(self.crops.samples), self.batch_size, self.crops.seed, 0))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch: images B×3×h×w uint8 and masks B×h×w."""
+        """The batches of an epoch: images B×3×h×w uint8 and masks B×h×w.
+
+        Raises:
+            DataError: when a sample of the next batch cannot be read.
+        """
         batches = epoch_batches(len(self.crops.samples), self.batch_size, self.crops.seed, epoch)
         self._keys.batches = [[(epoch, index) for index in batch] for batch in batches]
-        return iter(self._loader)
+        for batch in self._loader:
+            yield _or_raise(batch)
 
     def preview(self, number: int) -> list[Batch]:
         """The first items of the first epoch: image 3×h×w uint8 and mask h×w each."""
         order = epoch_order(len(self.crops.samples), self.crops.seed, 0)
-        return [self.crops[0, index] for index in order[:number]]
+        return [_or_raise(self.crops[0, index]) for index in order[:number]]
+
+
+def _collate(items: list[Batch | SegError]) -> Batch | SegError:
+    images, masks = [], []
+    for item in items:
+        if isinstance(item, SegError):
+            return item
+        images.append(item[0])
+        masks.append(item[1])
+    return torch.stack(images), torch.stack(masks)
+
+
+def _or_raise(batch: Batch | SegError) -> Batch:
+    if isinstance(batch, SegError):
+        raise batch
+    return batch
 
 
 def _start_worker(worker: int) -> None:
-    # An interruption goes to all processes of the terminal; the training itself ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C and the like go to a whole process group; only the training itself is to end its workers.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from segcli.engine.metrics import Logits
+from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.io.images import Mask, Pixels
 
@@ -87,7 +88,7 @@ def load_predictor(model: Path, device: str = "auto", size: int | tuple[int, int
     Raises:
         ModelError: if it is missing or damaged.
     """
-    backend = _BACKENDS.get(model.suffix, _load_torch)(model, device)
+    backend = _BACKENDS.get(model.suffix.lower(), _load_torch)(model, device)
     inference = backend.card.inference if size is None else Inference.of(size)
     return Resizing(backend, inference)
 
@@ -95,6 +96,8 @@ def load_predictor(model: Path, device: str = "auto", size: int | tuple[int, int
 def _load_onnx(model: Path, device: str) -> Predictor:
     from segcli.engine.backends.onnxruntime import OnnxBackend
 
+    if device != "auto":
+        raise UsageError(f"--device is for bundles; {model} runs on what this onnxruntime offers")
     return OnnxBackend.load(model)
 
 

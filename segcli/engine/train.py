@@ -1,16 +1,14 @@
 """Training: the whole loop, from a config to a run folder with its best and last bundle."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segcli.components.models import build_network
 from segcli.config import RunConfig
@@ -21,7 +19,7 @@ from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.data import TrainingBatches, TrainingCrops
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
-from segcli.engine.metrics import Logits, Scores
+from segcli.engine.metrics import Scores
 from segcli.engine.predictor import Resizing
 from segcli.engine.runtime import (
     Precision,
@@ -31,12 +29,13 @@ from segcli.engine.runtime import (
     seed_everything,
     versions,
 )
+from segcli.engine.tally import MeanLoss, TrainedEpoch
+from segcli.engine.tracking import logging_to, tensorboard
 from segcli.errors import SegError, UsageError
 from segcli.io.bundle import save_bundle
 from segcli.io.card import Inference, ModelCard
 from segcli.io.checkpoint import load_checkpoint, save_checkpoint
 from segcli.io.files import write_text
-from segcli.io.images import Mask
 from segcli.io.rundir import RunDir, create_run, write_rows
 from segcli.nn.network import SegmentationNetwork
 
@@ -148,7 +147,7 @@ class Trainer:
 
     def run(self, run: RunDir) -> TrainResult:
         """Trains to the end, epoch by epoch; each leaves the run folder whole."""
-        with _logging_to(run.log) as log, _tensorboard(self.config, run) as board:
+        with logging_to(run.log) as log, tensorboard(self.config, run) as board:
             self._start(run, log)
             while self.progress.epoch < self.total_epochs and not self._out_of_patience():
                 epoch = self.progress.epoch
@@ -160,16 +159,15 @@ class Trainer:
                 board.add(row)
                 log.info(" ".join(f"{name}={value:.6g}" for name, value in row.items()))
                 self.observe(EpochEnded(row, best, scores))
-            report.draw_curves(self.progress.rows, run.curves)
             self._draw_predictions(run)
         assert self.progress.best_confusion is not None
         return TrainResult(run, self.dataset, Scores(self.progress.best_confusion.numpy()), self.progress.rows)
 
-    def train_epoch(self, epoch: int) -> "_Trained":
+    def train_epoch(self, epoch: int) -> "TrainedEpoch":
         """Trains the steps of one epoch."""
         self.network.train()
         task = self.dataset.task
-        trained = _Trained(task.num_classes, self.device)
+        trained = TrainedEpoch(task.num_classes, self.device)
         steps = min(len(self.batches), self.total_steps - self.progress.step)
         batches = self.batches.epoch(epoch)
         for step in range(1, steps + 1):
@@ -184,7 +182,7 @@ class Trainer:
         """One step: forward, loss, backward, optimiser, schedule."""
         if self.config.train.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        with self.precision.autocast():
+        with self.precision.autocast(), _batch_norm_errors(len(images)):
             logits = self.network(images)
         logits = logits.float()
         loss = self.loss(logits, masks)
@@ -197,7 +195,7 @@ class Trainer:
     def validate(self) -> tuple[Scores, float]:
         """Evaluates the network on the val split: the scores, and the mean of the images' losses."""
         self.network.eval()
-        losses = _MeanLoss(self.loss, self.device)
+        losses = MeanLoss(self.loss, self.device)
         scores = evaluate(
             Resizing(TorchBackend(self.network, self.card, self.device), self.card.inference),
             self.val_samples,
@@ -207,7 +205,7 @@ class Trainer:
         )
         return scores, losses.mean()
 
-    def _tell_step(self, epoch: int, step: int, steps: int, trained: "_Trained") -> None:
+    def _tell_step(self, epoch: int, step: int, steps: int, trained: "TrainedEpoch") -> None:
         loss = trained.last_loss()
         if not torch.isfinite(torch.tensor(loss)):
             raise SegError(
@@ -216,7 +214,7 @@ class Trainer:
             )
         self.observe(Stepped(epoch + 1, step, steps, loss, self.lr, trained.images_per_second()))
 
-    def _row(self, trained: "_Trained", scores: Scores, val_loss: float) -> dict[str, Any]:
+    def _row(self, trained: "TrainedEpoch", scores: Scores, val_loss: float) -> dict[str, Any]:
         return {
             "train_loss": trained.mean_loss(),
             "val_loss": val_loss,
@@ -282,6 +280,7 @@ class Trainer:
         if best:
             save_bundle(run.best, self.network, card)
         write_rows(run.results, self.progress.rows)
+        report.draw_curves(self.progress.rows, run.curves)
         save_checkpoint(run.state, self.state(), self.progress.step)
 
     def state(self) -> dict[str, Any]:
@@ -372,105 +371,15 @@ class Trainer:
         visualize.save_panels(run.samples / "val_predictions.png", predictor, self.val_samples[:4])
 
 
-class _Trained:
-    """Adds up what one epoch of training gives, on the device, without waiting for it."""
-
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.losses: list[Tensor] = []
-        self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
-        self.num_classes = num_classes
-        self.num_images = 0
-        self.waited = 0.0
-        self.started = time.perf_counter()
-
-    def waiting(self, ask: Any) -> Any:
-        """Asks for the next batch and adds up the time until it is there."""
-        start = time.perf_counter()
-        answer = ask()
-        self.waited += time.perf_counter() - start
-        return answer
-
-    def add(self, loss: Tensor, logits: Tensor, masks: Tensor, ignore_index: int) -> None:
-        """Takes one step."""
-        self.losses.append(loss)
-        self.num_images += len(masks)
-        cells = masks.long() * self.num_classes + logits.argmax(dim=1)
-        cells[masks == ignore_index] = self.num_classes**2
-        self.confusion += torch.bincount(cells.flatten(), minlength=self.num_classes**2 + 1)
-
-    def last_loss(self) -> float:
-        """The loss of the last step."""
-        return float(self.losses[-1])
-
-    def mean_loss(self) -> float:
-        """The mean of the steps' losses."""
-        return float(torch.stack(self.losses).mean())
-
-    def scores(self) -> Scores:
-        """The scores on the crops, each as the network was when it saw it."""
-        square = self.confusion[:-1].reshape(self.num_classes, self.num_classes)
-        return Scores(square.cpu().numpy())
-
-    def images_per_second(self) -> float:
-        """Crops a second so far."""
-        return self.num_images / (time.perf_counter() - self.started)
-
-    def data_wait(self) -> float:
-        """Share of the time spent waiting for data."""
-        return self.waited / (time.perf_counter() - self.started)
-
-
-class _MeanLoss:
-    """Accumulates the loss of each image of an evaluation."""
-
-    def __init__(self, loss: nn.Module, device: torch.device) -> None:
-        self.loss = loss
-        self.device = device
-        self.losses: list[float] = []
-
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image."""
-        truth = torch.from_numpy(mask[None].astype("int64")).to(self.device)
-        with torch.inference_mode():
-            self.losses.append(float(self.loss(torch.from_numpy(logits[None]).to(self.device), truth)))
-
-    def mean(self) -> float:
-        """The mean over the images."""
-        return sum(self.losses) / len(self.losses)
-
-
-class _Board:
-    """Writes rows to TensorBoard, or nowhere."""
-
-    def __init__(self, writer: Any) -> None:
-        self.writer = writer
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Takes the row of one epoch."""
-        for name, value in row.items():
-            if self.writer is not None and name not in {"epoch", "step"}:
-                self.writer.add_scalar(name, value, row["step"])
-
-
 @contextmanager
-def _tensorboard(config: RunConfig, run: RunDir) -> Iterator[_Board]:
-    if not config.tracking.tensorboard:
-        yield _Board(None)
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(run.path / "tensorboard") as writer:
-        yield _Board(writer)
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[logging.Logger]:
-    """A logger that writes to the run's train.log."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.Logger(f"segcli.{path.parent.name}")
-    log.addHandler(handler)
+def _batch_norm_errors(batch_size: int) -> Iterator[None]:
+    """Tells in words of the config that a network which pools to 1×1 cannot normalise a batch of one."""
     try:
-        yield log
-    finally:
-        handler.close()
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"this network cannot train on a batch of {batch_size}: set train.batch_size to 2 or more, "
+            f"with at least 2 training images"
+        ) from None

@@ -44,23 +44,32 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
         path: the folder to make or to replace.
         durable: wait until the disk holds every file of it.
     """
+    path = path.resolve()
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         staged.chmod(0o777 & ~_umask())
         old = path.with_name(f".{path.name}.old")
+        _put_back(old, path)
         try:
             yield staged
             for file in staged.rglob("*") if durable else ():
                 if file.is_file():
                     _sync(file)
-            shutil.rmtree(old, ignore_errors=True)
             if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 path.replace(old)
             staged.replace(path)
         finally:
+            _put_back(old, path)
             shutil.rmtree(staged, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Undoes a replacement that was stopped between its two renames."""
+    if old.exists() and not path.exists():
+        old.replace(path)
 
 
 @contextmanager

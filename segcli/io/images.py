@@ -1,6 +1,6 @@
 """Images and masks: the only place where they are read and written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ Mask = NDArray[Any]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 
+_LARGEST = 65535
+
 # Modes whose values fit 8 bits a channel, so that RGB loses nothing but alpha.
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 
@@ -29,8 +31,22 @@ def find_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    files = (path for path in _walk(folder, ()) if path.suffix.lower() in SUFFIXES)
+    return sorted(files)
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Everything below a folder that is not hidden, through links too; a link to a folder above it is passed over."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and path.suffix.lower() not in SUFFIXES:
+            yield from _walk(path, (*above, real))
+        else:
+            yield path
 
 
 def read_image(path: Path) -> Pixels:
@@ -60,7 +76,10 @@ def read_mask(path: Path) -> Mask:
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
     if image.mode in {"I", "I;16", "I;16B", "I;16L"}:
-        return np.asarray(image).astype(np.int32)
+        values = np.asarray(image).astype(np.int32)
+        if values.min(initial=0) < 0 or values.max(initial=0) > _LARGEST:
+            raise DataError(f"{path} holds {values.min()} … {values.max()}; mask values are 0 … {_LARGEST}")
+        return values
     if image.mode in {"LA", "PA"}:
         return np.asarray(image)[..., 0]
     if image.mode in {"RGB", "RGBA"}:
@@ -69,21 +88,6 @@ def read_mask(path: Path) -> Mask:
             return np.ascontiguousarray(values[..., 0])
         raise DataError(f"{path} is a colour image, not class indices; convert its colours to indices 0…C-1 first")
     raise DataError(f"{path} has pixels of mode {image.mode}; a mask holds one integer a pixel")
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as `read_image` gives it, from its header alone.
-
-    Raises:
-        DataError: if the file is missing or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    return (width, height) if turned else (height, width)
 
 
 def write_mask(path: Path, mask: Mask, palette: Sequence[Colour] = ()) -> None:

@@ -62,7 +62,13 @@ class RunDir:
 
 
 def create_run(output_dir: Path, name: str) -> RunDir:
-    """Makes the folder NAME, else NAME-2, NAME-3 …, and notes it as the last run."""
+    """Makes the folder NAME, else NAME-2, NAME-3 …, and notes it as the last run.
+
+    Raises:
+        UsageError: if the name is none for a folder.
+    """
+    if name in {"", ".", "..", LAST} or set(name) & set("/\\"):
+        raise UsageError(f"{name!r} cannot be the name of a run; give a plain one with --name")
     number = 1
     while True:
         path = output_dir / (name if number == 1 else f"{name}-{number}")
@@ -84,7 +90,10 @@ def find_run(name: str | None, output_dir: Path) -> RunDir:
     if name is None:
         pointer = output_dir / LAST
         if not pointer.is_file():
-            raise UsageError(f"{output_dir} holds no run to resume; start one with seg train -c CONFIG")
+            raise UsageError(
+                f"{output_dir} holds no run to resume; name its folder (--resume FOLDER), or start one with "
+                f"seg train -c CONFIG"
+            )
         name = pointer.read_text(encoding="utf-8").strip()
     for path in (Path(name), output_dir / name):
         if (path / "config.yml").is_file():
@@ -109,7 +118,7 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
         return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
     for path in (given, output_dir / given):
-        if path.is_file() and path.suffix == ".onnx":
+        if path.is_file() and path.suffix.lower() == ".onnx":
             return path
         if path.is_file() and path.name == LAST:
             path = path.parent / path.read_text(encoding="utf-8").strip()

@@ -269,3 +269,49 @@ def test_voc_without_data_names_the_command(seg: Seg) -> None:
 def test_debug_shows_the_traceback(seg: Seg) -> None:
     assert seg("--debug", "eval", "-m", "nothing").exception is not None
     assert type(seg("--debug", "eval", "-m", "nothing").exception).__name__ == "ModelError"
+
+
+def test_masks_of_0_and_255_keep_their_meaning_in_eval(seg: Seg, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "d", 4, values=(0, 255, 255))
+    values = {
+        "dataset": {
+            **{f"{s}_{k}_dir": f"d/{k}" for s in ("train", "val") for k in ("images", "masks")},
+            "map": {255: 1},
+        },
+        "encoder": "resnet18",
+        "encoder_weights": "none",
+        "model": {"encoder_depth": 3, "decoder_channels": [8, 8, 8]},
+        "train": {"epochs": 1, "batch_size": 2, "image_size": 32, "workers": 0},
+        "tracking": {"tensorboard": False},
+    }
+    (tmp_path / "two.yml").write_text(yaml.safe_dump(values))
+    assert seg("train", "-c", "two.yml").exit_code == 0
+    own, same = (json.loads(seg("eval", *data, "--json").stdout) for data in ((), ("-d", "d")))
+    assert own["classes"] == same["classes"]
+    assert same["classes"]["class_1"]["accuracy"] is not None
+
+
+def test_a_model_away_from_its_data_asks_for_a_dataset(
+    here: Path, seg: Seg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = json.loads((here / "runs" / "tiny" / "best" / "segcli.json").read_text())
+    card["data"]["dataset"] = {"root": "data/gone"}
+    shutil.copytree(here / "runs" / "tiny" / "best", tmp_path / "moved")
+    (tmp_path / "moved" / "segcli.json").write_text(json.dumps(card))
+    result = seg("eval", "-m", tmp_path / "moved")
+    assert result.exit_code == 2
+    assert "is not here (data/gone is no prepared dataset" in result.stderr
+    assert "give a dataset with -d" in result.stderr
+
+
+def test_an_output_that_cannot_be_is_one_line(here: Path, seg: Seg, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (
+        ("predict", "data/val/images", "-o", tmp_path / "file"),
+        ("export", "onnx", "-o", tmp_path / "file" / "m.onnx"),
+    ):
+        result = seg(*arguments)
+        assert result.exit_code == 1
+        assert result.stderr.count("error:") == 1
+        assert "Traceback" not in result.stderr
+    assert seg("export", "onnx", "-o", "net").exit_code == 2

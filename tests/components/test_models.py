@@ -39,7 +39,7 @@ def test_unknown_weights_are_answered_with_the_known_ones() -> None:
 
 
 def test_an_option_that_the_architecture_lacks_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Linknet has no option for decoder_channels"):
+    with pytest.raises(ConfigError, match=r"model.decoder_channels: Linknet has no such option"):
         build_network("Linknet", "resnet18", None, ModelOptions(decoder_channels=8), TASK)
 
 

@@ -96,3 +96,28 @@ def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(SegError, match="empty holds no images"):
         opened(root, val_masks_dir=str(tmp_path / "empty"))
+
+
+def test_a_damaged_image_is_named_before_training(root: Path) -> None:
+    image = root / "train" / "images" / "003.png"
+    image.write_bytes(image.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"images/003.png is damaged"):
+        opened(root)
+
+
+def test_more_than_255_classes_ignore_65535(root: Path) -> None:
+    for split in ("train", "val"):
+        wide = np.arange(40 * 56).reshape(40, 56) % 300
+        wide[0] = 65535
+        Image.fromarray(wide.astype(np.uint16)).save(
+            root / split / "masks" / ("000.png" if split == "train" else "100.png")
+        )
+    dataset = opened(root, classes=300)
+    assert dataset.task.ignore_index == 65535
+    assert set(np.unique(dataset.splits["train"][0].read()[1])) == {*range(300), 65535}
+    assert opened(root).task.num_classes == 300
+
+
+def test_a_palette_has_a_colour_a_class(root: Path) -> None:
+    with pytest.raises(DataError, match="the palette has 1 colours for 3 classes"):
+        opened(root, palette=[[1, 2, 3]])

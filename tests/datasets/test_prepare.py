@@ -112,11 +112,11 @@ def test_binary_masks_are_refused_until_255_is_declared(tmp_path: Path) -> None:
         find_folder(tmp_path, FolderOptions(ignore_index=255))
 
 
-def test_an_ignored_value_of_a_folder_is_kept(tmp_path: Path) -> None:
+def test_an_ignored_value_of_a_folder_becomes_255(tmp_path: Path) -> None:
     write_pairs(tmp_path, 4, values=(0, 1, 9))
     dataset = write_prepared(find_folder(tmp_path, FolderOptions(ignore_index=9)), tmp_path / "out")
-    assert dataset.task.ignore_index == 9
-    assert set(np.unique(dataset.splits["train"][0].read()[1])) <= {0, 1, 9}
+    assert dataset.task.ignore_index == 255
+    assert set(np.unique(dataset.splits["train"][0].read()[1])) == {0, 1, 255}
 
 
 def test_shapes_as_files_are_the_embedded_ones(tmp_path: Path) -> None:
@@ -164,3 +164,38 @@ def test_a_prepared_folder_that_lost_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / "out" / kind / "train" / f"1.{suffix}").unlink()
     with pytest.raises(DataError, match=r"has 2 train pairs, but .*dataset.yml says 3"):
         open_prepared(tmp_path / "out")
+
+
+def test_a_damaged_image_is_found_while_preparing(tmp_path: Path) -> None:
+    native = write_camvid(tmp_path / "native")
+    image = native / "train" / "1.jpg"
+    image.write_bytes(image.read_bytes()[:600])
+    with pytest.raises(DataError, match=r"train/1.jpg is damaged"):
+        write_prepared(camvid.find(native), tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "valid")])
+def test_subfolders_that_look_like_splits_but_are_not_whole_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        write_pairs(tmp_path / "flat", 3)
+        for kind in ("images", "masks"):
+            (tmp_path / "src" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "flat" / kind).rename(tmp_path / "src" / kind / name)
+    with pytest.raises(DataError, match="looks like splits"):
+        find_folder(tmp_path / "src", FolderOptions())
+
+
+def test_class_names_are_checked(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 4)
+    for classes, message in ((["a", "a"], "twice"), (["a"], "at least 2"), (["a", ""], "empty name")):
+        with pytest.raises(UsageError, match=message):
+            find_folder(tmp_path, FolderOptions(classes=classes))
+
+
+def test_a_link_to_the_target_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "big" / "camvid")
+    found = camvid.find(write_camvid(tmp_path / "native"))
+    for _ in range(2):
+        assert len(write_prepared(found, tmp_path / "data").splits["train"]) == 3
+    assert (tmp_path / "data").is_symlink()

@@ -10,6 +10,7 @@ from segcli.components.augmentations import Light, Medium
 from segcli.config import RunConfig
 from segcli.datasets.opening import open_dataset
 from segcli.engine.data import CropPlan, TrainingBatches, TrainingCrops, crop, epoch_batches
+from segcli.errors import DataError
 
 FILL = (1, 2, 3)
 
@@ -40,6 +41,7 @@ def test_every_sample_has_its_turn_once_an_epoch() -> None:
         assert sorted(chain.from_iterable(epoch_batches(10, 4, 0, epoch))) == list(range(10))
     assert [len(batch) for batch in epoch_batches(9, 4, 0, 0)] == [4, 4]
     assert epoch_batches(1, 4, 0, 0) == [[0]]
+    assert len(epoch_batches(5, 1, 0, 0)) == 5
 
 
 def test_a_plain_crop_is_a_cut_out() -> None:
@@ -79,3 +81,16 @@ def test_scales_are_drawn_evenly_in_their_logarithm() -> None:
     assert 0.5 <= scales.min() < 0.52
     assert 1.9 < scales.max() <= 2.0
     assert (scales < 1).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_goes_bad_is_named_in_one_line(tiny: Callable[..., RunConfig], workers: int) -> None:
+    config = tiny()
+    source = batches(config, workers, Light())
+    assert config.dataset.train_images_dir is not None
+    image = config.dataset.train_images_dir / "002.png"
+    image.write_bytes(image.read_bytes()[:-200])
+    with pytest.raises(DataError) as caught:
+        collect(source, 0)
+    assert str(caught.value).startswith(f"{image} is damaged")
+    assert "\n" not in str(caught.value)

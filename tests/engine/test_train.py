@@ -9,7 +9,7 @@ import torch
 from conftest import write_pairs
 
 from benchmarks.plain_loop import seg_losses
-from segcli.config import RunConfig
+from segcli.config import DatasetConfig, RunConfig, load_config
 from segcli.datasets.opening import open_dataset
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Event, Said, Stepped
@@ -150,3 +150,19 @@ def test_precision_and_device_that_are_not_there_are_refused(tiny: Callable[...,
 
 def test_bf16_trains(tiny: Callable[..., RunConfig]) -> None:
     assert np.isfinite(train(tiny(precision="bf16", train={"epochs": 1}), "a").rows[-1]["train_loss"])
+
+
+def test_a_batch_of_one_is_refused_where_it_cannot_be_normalised(tiny: Callable[..., RunConfig]) -> None:
+    with pytest.raises(UsageError, match=r"cannot train on a batch of 1: set train.batch_size to 2 or more"):
+        train(
+            tiny(model_name="DeepLabV3", model={"encoder_depth": 5, "decoder_channels": 16}, train={"batch_size": 1}),
+            "a",
+        )
+
+
+def test_a_prepared_dataset_resumes_from_its_own_config(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny().model_copy(update={"dataset": DatasetConfig(embedded="shapes")})
+    config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2, "batch_size": 96})})
+    losses_of(lambda observe: train(config, "a", observe), stop_behind=1)
+    run = RunDir(config.output_dir / "a")
+    assert len(resume(run, load_config(run.config)).rows) == 2

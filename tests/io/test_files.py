@@ -48,3 +48,22 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, full_disk: None) -> No
         write_text(tmp_path / "a.txt", "x" * 5000)
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_stop_between_the_two_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with replacing_folder(tmp_path / "f") as staged:
+        (staged / "a").write_text("old")
+    renames = []
+    rename = Path.replace
+
+    def stop_at_the_second(self: Path, target: Path) -> Path:
+        renames.append(target)
+        if len(renames) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "f") as staged:
+        (staged / "b").write_text("new")
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]

@@ -51,3 +51,10 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     write_rows(tmp_path / "r.csv", [{"epoch": 1, "loss": 0.123456789}, {"epoch": 2, "loss": float("nan")}])
     assert (tmp_path / "r.csv").read_text() == "epoch,loss\n1,0.123457\n2,nan\n"
     assert read_rows(tmp_path / "r.csv")[1] == {"epoch": "2", "loss": "nan"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "last", "..", ""])
+def test_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a run"):
+        create_run(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """The ONNX Runtime backend: an exported .onnx file, without torch."""
 
-import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,7 +59,6 @@ def open_session(path: Path) -> Any:
         raise ModelError(f"{path}: no such file")
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
     try:
         return ort.InferenceSession(path, options, providers=ort.get_available_providers())
     except Exception as error:  # the runtime raises classes of its own, one for each kind of damage

@@ -13,7 +13,7 @@ from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.export.conversion import convert, to_fp16
 from segcli.engine.export.parity import Parity, compare
 from segcli.engine.predictor import resize_images
-from segcli.errors import ExportError, SegError, UsageError
+from segcli.errors import ExportError, UsageError
 from segcli.io.card import CARD, ModelCard
 from segcli.io.files import replacing
 from segcli.io.images import Pixels
@@ -37,11 +37,13 @@ def export_onnx(
         progress: told of each step.
 
     Raises:
-        UsageError: if the model is an exported file already.
+        UsageError: if the model is an exported file already, or the target is no .onnx file.
         ExportError: if it cannot be converted, or the file disagrees with the model; nothing is written then.
     """
     if bundle.is_file():
         raise UsageError(f"{bundle} is an exported file; give the bundle or the run that it was made from")
+    if target.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {target}: the file's name must end in .onnx")
     reference = TorchBackend.load(bundle, "cpu")
     images, origin = _images(reference.card, data)
     progress("converting", 0, 1)
@@ -68,7 +70,7 @@ def _images(card: ModelCard, data: Path | None) -> tuple[Sequence[Pixels], str]:
         dataset = open_for_model(card, data)
         samples = next(dataset.splits[split] for split in ("val", "test", "train") if dataset.splits.get(split))
         origin = dataset.name
-    except SegError:
+    except UsageError:
         if data is not None:
             raise
         # The model has travelled without its data: any picture shows whether the file computes the same.
