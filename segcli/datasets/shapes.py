@@ -1,9 +1,6 @@
 """The embedded dataset: drawn when it is read, so that a first training needs neither network nor files."""
 
 from dataclasses import dataclass
-from functools import cache
-
-import numpy as np
 
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.drawing import CLASSES, IGNORE_INDEX, PALETTE, render
@@ -12,8 +9,10 @@ from segcli.io.images import Mask, Pixels
 from segcli.task import Task
 
 TASK = Task.of(CLASSES, PALETTE, IGNORE_INDEX)
+# Pixels of each class, which a test counts: drawing every picture to learn them would take seconds.
+CLASS_PIXELS = {"train": (927423, 193343, 162782, 210898), "val": (212794, 41003, 37652, 52282)}
 # Seed and number of samples of each split; a different seed draws different pictures.
-SPLITS = {"train": (0, 576), "val": (1, 96)}
+SPLITS = {"train": (0, 416), "val": (1, 96)}
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,12 @@ class ShapesSample:
         return render(self.seed, self.index)
 
 
-@cache
 def dataset() -> Dataset:
-    """The dataset; its classes are counted once."""
+    """The dataset."""
     splits = {split: [ShapesSample(seed, index) for index in range(number)] for split, (seed, number) in SPLITS.items()}
-    pixels = {split: _count(samples) for split, samples in splits.items()}
-    return Dataset("shapes", TASK, splits, pixels, fingerprint=f"shapes {SPLITS}")
+    return Dataset("shapes", TASK, splits, CLASS_PIXELS, fingerprint=f"shapes {SPLITS}")
 
 
 def source() -> Source:
     """The dataset, to be written as files."""
     return Source("shapes", TASK, {}, dataset().splits, "embedded in segcli")
-
-
-def _count(samples: list[ShapesSample]) -> list[int]:
-    masks = np.concatenate([sample.read()[1].ravel() for sample in samples])
-    counts: list[int] = np.bincount(masks, minlength=len(CLASSES))[: len(CLASSES)].tolist()
-    return counts

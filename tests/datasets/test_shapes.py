@@ -15,6 +15,13 @@ def test_the_pictures_never_change() -> None:
     assert digest.hexdigest()[:16] == "3d01ec61308ce6df"
 
 
+def test_the_noted_pixels_are_those_of_the_pictures() -> None:
+    data = dataset()
+    for split, samples in data.splits.items():
+        masks = np.concatenate([sample.read()[1].ravel() for sample in samples])
+        assert np.bincount(masks, minlength=4)[:4].tolist() == list(data.class_pixels[split])
+
+
 def test_every_class_and_the_ignored_border_occur() -> None:
     data = dataset()
     assert TASK.num_classes == 4
