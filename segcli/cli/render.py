@@ -9,22 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-
 from segcli.errors import SegError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+
     from segcli.datasets.dataset import Dataset
     from segcli.engine.events import Event
     from segcli.engine.export.parity import Parity
@@ -33,8 +24,23 @@ if TYPE_CHECKING:
     from segcli.task import Task
 
 
-def _console(stderr: bool) -> Console:
+def _table(title: str | None = None) -> "Table":
+    from rich.table import Table
+
+    return Table(title=None if title is None else escape(title), title_justify="left")
+
+
+def escape(text: str) -> str:
+    """Text as rich prints it, without reading markup in it."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _console(stderr: bool) -> "Console":
     """A console on the stream as it is now; off a terminal, lines are never wrapped or cut."""
+    from rich.console import Console  # rich takes a third of the time of `seg --help`, which needs none of it
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
@@ -82,7 +88,7 @@ def command_path(path: Path) -> str:
 
 def scores_table(scores: "Scores", task: "Task", title: str) -> None:
     """Prints a row a class and the figures over all classes."""
-    table = Table(title=escape(title), title_justify="left")
+    table = _table(title)
     table.add_column("class")
     for name in ("IoU", "Dice", "accuracy", "share"):
         table.add_column(name, justify="right")
@@ -100,7 +106,7 @@ def scores_table(scores: "Scores", task: "Task", title: str) -> None:
 
 def trials_table(trials: "Sequence[Trial]") -> None:
     """Prints what each TTA policy gives and costs."""
-    table = Table()
+    table = _table()
     for name in ("policy", "mIoU", "gain", "pixel accuracy", "cost", "ms/image"):
         table.add_column(name, justify="left" if name == "policy" else "right")
     base = next((trial for trial in trials if trial.policy.name == "none"), trials[0]).scores.miou
@@ -117,7 +123,7 @@ def trials_table(trials: "Sequence[Trial]") -> None:
 
 def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", limit: int = 20) -> None:
     """Prints the largest classes of each predicted image."""
-    table = Table()
+    table = _table()
     table.add_column("image")
     table.add_column("classes")
     for source, shares in rows[:limit]:
@@ -132,7 +138,7 @@ def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", lim
 
 def dataset_table(dataset: "Dataset") -> None:
     """Prints images and pixel shares of a dataset by split."""
-    table = Table(title=escape(f"{dataset.name}: {dataset.task.num_classes} classes"), title_justify="left")
+    table = _table(f"{dataset.name}: {dataset.task.num_classes} classes")
     table.add_column("class")
     splits = [split for split in dataset.splits if split in dataset.class_pixels]
     for split in splits:
@@ -164,7 +170,16 @@ def progress() -> Iterator[Any]:
         yield show
 
 
-def _bars() -> Progress:
+def _bars() -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )  # fmt: skip
+
     console = _console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -183,7 +198,7 @@ def _bars() -> Progress:
 class TrainingView:
     """Shows a training: a bar of all its steps, and a line for every epoch."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: "Progress") -> None:
         self.bars = bars
         self.console = bars.console
         self.folder = Path()
@@ -254,7 +269,7 @@ def _figure(value: float) -> str:
 
 def parity_table(parity: "Parity") -> None:
     """Prints how far an exported file agrees with its model."""
-    table = Table(title=escape(f"agreement with the model on {parity.images}"), title_justify="left")
+    table = _table(f"agreement with the model on {parity.images}")
     for name in ("size", "images", "equal labels", "largest difference of logits"):
         table.add_column(name, justify="right")
     for agreement in parity.agreements:
