@@ -13,7 +13,7 @@ from segcli.components.losses import CrossEntropy, LossConfig
 from segcli.components.models import ModelOptions, architecture_name
 from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
-from segcli.components.section import Section
+from segcli.components.section import Section, field_docs
 from segcli.errors import ConfigError, did_you_mean
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
@@ -173,7 +173,17 @@ class RunConfig(Section):
 
 def config_schema() -> str:
     """The JSON Schema of a config file, for editors."""
-    return json.dumps(RunConfig.model_json_schema(), indent=2)
+    schema = RunConfig.model_json_schema()
+    parts = {"RunConfig": schema, **schema["$defs"]}
+    for section in _all_sections(RunConfig):
+        for name, text in field_docs(section).items():
+            parts[section.__name__]["properties"][name]["description"] = text
+    return json.dumps(schema, indent=2)
+
+
+def _all_sections(section: type[Section]) -> set[type[Section]]:
+    inner = [part for field in section.model_fields.values() for part in sections_in(field.annotation)]
+    return {section}.union(*(_all_sections(part) for part in inner))
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from segcli.components.section import Section
+from segcli.components.section import Section, field_docs
 from segcli.config import RunConfig, sections_in
 
 _HEAD = """\
@@ -35,9 +35,10 @@ def _table(section: type[Section]) -> str:
 
 
 def _rows(section: type[Section]) -> Iterator[str]:
+    docs = field_docs(section)
     for name, field in section.model_fields.items():
         if name != "name":
-            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            meaning = docs[name].replace("|", "\\|")
             yield f"| `{name}` | {_default(field)} | {meaning} |"
 
 

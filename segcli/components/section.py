@@ -1,6 +1,10 @@
 """The base of every part of the config, and the choice between parts by name."""
 
+import ast
+import inspect
 import re
+import textwrap
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
@@ -12,8 +16,23 @@ from segcli.errors import did_you_mean
 class Section(BaseModel):
     """A frozen mapping of the config that takes no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
     aliases: ClassVar[tuple[str, ...]] = ()
+
+
+def field_docs(section: type[Section]) -> dict[str, str]:
+    """What stands in the source below each field of a section, inherited fields included.
+
+    Pydantic can read it itself, but would do so at every start of the program.
+    """
+    docs: dict[str, str] = {}
+    for owner in reversed([base for base in section.__mro__ if issubclass(base, Section) and base is not Section]):
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, below in pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(field.target, ast.Name):
+                docs[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return docs
 
 
 def choice(kind: str, *sections: type[Section]) -> Any:
