@@ -48,7 +48,10 @@ def _console(stderr: bool) -> "Console":
 
 def error(problem: SegError) -> None:
     """Prints an error: each line of its message on a line of its own."""
-    _console(stderr=True).print(f"[bold red]error:[/] {escape(str(problem))}")
+    # By hand, since importing rich would take longer than everything that leads to most errors.
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    label = "\033[1;31merror:\033[0m" if coloured else "error:"
+    sys.stderr.write(f"{label} {problem}\n")
 
 
 def note(text: str) -> None:

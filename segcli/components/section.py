@@ -16,7 +16,7 @@ from segcli.errors import did_you_mean
 class Section(BaseModel):
     """A frozen mapping of the config that takes no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, validate_default=True)
     aliases: ClassVar[tuple[str, ...]] = ()
 
 
