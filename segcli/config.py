@@ -42,7 +42,7 @@ class DatasetConfig(Section):
     test_images_dir: Path | None = None
     """images for a last test"""
     test_masks_dir: Path | None = None
-    """their masks"""
+    """their masks, if there are any"""
     classes: tuple[str, ...] | Annotated[int, Field(ge=2)] | None = None
     """names of the classes in the order of their indices, or their number; else counted over all masks"""
     palette: tuple[tuple[Byte, Byte, Byte], ...] | None = None
@@ -62,8 +62,8 @@ class DatasetConfig(Section):
         missing = [name for name in explicit if name not in given]
         if given and missing:
             raise ValueError(f"{', '.join(missing)} missing beside {given[0]}")
-        if (self.test_images_dir is None) != (self.test_masks_dir is None):
-            raise ValueError("test_images_dir and test_masks_dir go together")
+        if self.test_masks_dir is not None and self.test_images_dir is None:
+            raise ValueError("test_masks_dir needs test_images_dir beside it")
         if not given:
             own = {"test_images_dir", "classes", "palette", "ignore_index", "map"}
             fixed = sorted(name for name in own if getattr(self, name) not in (None, {}))

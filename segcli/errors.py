@@ -2,6 +2,7 @@
 
 SegError            exit 1: the work failed
 ├── DataError       an image, a mask or a dataset is wrong
+│   └── FileProblem     one file cannot be used as it is; it knows by which kind of finding
 ├── ModelError      a bundle, an exported file or a weight file is wrong
 ├── ExportError     a model cannot be written in a format, or the written file disagrees with it
 └── UsageError      exit 2: the command line is wrong
@@ -20,6 +21,21 @@ class SegError(Exception):
 
 class DataError(SegError):
     """An image, a mask or a dataset is not what it should be."""
+
+
+class FileProblem(DataError):
+    """A file cannot be used as it is.
+
+    Attributes:
+        kind: the kind of finding that `seg dataset check` files it under.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message, kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ModelError(SegError):

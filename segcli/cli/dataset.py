@@ -1,68 +1,91 @@
-"""seg dataset: native layouts to prepared datasets."""
+"""seg dataset: native layouts to prepared datasets, checked and measured."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segcli.cli import options, render
-from segcli.errors import UsageError, did_you_mean
+from segcli.cli.reading import with_reading_options
+from segcli.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare datasets.")
+if TYPE_CHECKING:
+    from segcli.datasets.source import Options
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare, check and measure datasets.")
+
+_LAYOUTS = "ade20k, camvid, cityscapes, coco, coco_stuff, cvat, darwin, folder, labelme, shapes or voc"
+Layout = Annotated[str | None, typer.Option("--layout", help=f"{_LAYOUTS}. [default: told by what lies in the folder]")]
+Target = Annotated[Path, typer.Argument(metavar="DATASET", help="A prepared dataset, a folder, or a native dataset.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Prepare datasets."""
+    """Prepare, check and measure datasets."""
 
 
 @app.command("prepare")
+@with_reading_options
 def prepare(
-    layout: Annotated[str, typer.Argument(help="ade20k, camvid, cityscapes, coco_stuff, folder, shapes or voc.")],
-    source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="The native dataset.")] = None,
+    layout: Annotated[str, typer.Argument(help=f"{_LAYOUTS}.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="The native dataset, or its archives. [default: downloaded]"),
+    ] = None,
     target: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Where to write. [default: data/LAYOUT]")
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
-    images: Annotated[str, typer.Option(help="folder: where the images are, below --from.")] = "images",
-    masks: Annotated[str, typer.Option(help="folder: where the masks are, below --from.")] = "masks",
-    split: Annotated[
-        str | None, typer.Option(help="folder: shares of train, val and maybe test. [default: 0.8,0.2]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="folder: seed of the split.")] = 0,
-    classes: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="folder: names of the classes. [default: counted]")
-    ] = None,
-    value_map: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="VALUE=CLASS", help="folder: what a mask value means."),
-    ] = None,
-    ignore_index: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="folder: the mask value to ignore.")
-    ] = None,
+    *,
+    reading: "Options",
+    typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
-    from segcli.datasets.folder import FolderOptions
-    from segcli.datasets.layouts import LAYOUTS
-    from segcli.datasets.prepared import write_prepared
+    from segcli.datasets.opening import find_layout, refuse_useless
+    from segcli.datasets.prepared import prepare as prepare_source
 
-    if layout not in LAYOUTS:
-        raise UsageError(f"unknown layout {layout!r}; {did_you_mean(layout, LAYOUTS)}")
-    if LAYOUTS[layout].needs_folder and source is None:
-        raise UsageError(f"seg dataset prepare {layout} needs the folder of the native data: --from DIR")
-    chosen = FolderOptions(
-        images,
-        masks,
-        options.numbers(split, "--split") if split else None,
-        seed,
-        [name.strip() for name in classes.split(",")] if classes else None,
-        ignore_index,
-        options.value_map(value_map or []),
-    )
+    chosen = find_layout(layout)
+    refuse_useless(chosen, reading)
     target = target or Path("data") / layout
     with render.progress() as progress:
-        found = LAYOUTS[layout].find(source or Path(), chosen, progress)
-        prepared = write_prepared(found, target, copy, progress)
-    render.dataset_table(prepared)
+        if chosen.needs_folder and source is None:
+            raise UsageError(f"seg dataset prepare {layout} needs the folder of the native data: --from DIR")
+        found = chosen.find(source or Path(), reading)
+        check = f"seg dataset check {source} --layout {layout} {typed}".rstrip()
+        made = prepare_source(found, target, reading, copy, progress, check)
+    render.dataset_table(made.dataset)
+    render.findings_briefly(made.findings, check)
     render.files([target])
     render.next_steps(f"seg train -c CONFIG --set dataset='{{root: {target}}}'")
+
+
+@app.command("check")
+@with_reading_options
+def check(
+    dataset: Target,
+    layout: Layout = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="DIR", help="Write a mended copy there; the source stays as it is.")
+    ] = None,
+    as_json: options.Json = False,
+    *,
+    reading: "Options",
+    typed: str,
+) -> None:
+    """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
+    from segcli.datasets.check import check as check_dataset
+    from segcli.datasets.mend import write_mended
+
+    with render.progress() as progress:
+        words = f"{render.command_path(dataset)} {f'--layout {layout}' if layout else ''} {typed}".split()
+        report = check_dataset(dataset, layout, reading, progress, " ".join(words))
+        mended = write_mended(report, fix, progress) if fix is not None else None
+    if as_json:
+        render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})
+    else:
+        render.check_report(report)
+        if mended is not None:
+            render.mended(mended)
+            render.files([mended.folder])
+    if report.errors and mended is None:
+        raise typer.Exit(1)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segcli.datasets.dataset import Dataset
-    from segcli.datasets.pairs import Progress
+    from segcli.datasets.processes import Progress
     from segcli.engine.predictor import Predictor
     from segcli.io.card import ModelCard
 
@@ -103,6 +103,10 @@ def value_map(texts: "Sequence[str]") -> dict[int, int]:
 
 def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":
     """The dataset that -d means, else the one the model was trained on; its classes are the model's."""
+    from segcli.cli import render
     from segcli.datasets.opening import open_for_model
 
-    return open_for_model(card, given, progress)
+    dataset = open_for_model(card, given, progress)
+    for remark in dataset.remarks:
+        render.note(f"note: {remark}")
+    return dataset

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
+    from segcli.datasets.check import Report
     from segcli.datasets.dataset import Dataset
+    from segcli.datasets.findings import Finding
+    from segcli.datasets.mend import Mended
     from segcli.engine.events import Event
     from segcli.engine.export.parity import Parity
     from segcli.engine.metrics import Scores
@@ -150,6 +153,68 @@ def dataset_table(dataset: "Dataset") -> None:
     for index, name in enumerate(dataset.task.classes):
         table.add_row(escape(name), *(f"{shares[split][index]:.2%}" for split in splits))
     _console(stderr=False).print(table)
+
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
+    """Prints the warnings of a preparation, one a kind, and the command that shows all."""
+    warnings: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity.value != "note":
+            warnings.setdefault(finding.kind, []).append(finding)
+    for found in warnings.values():
+        more = f" ({len(found)} of this kind)" if len(found) > 1 else ""
+        note(f"warning: {found[0].message}{more}")
+    if warnings:
+        note(f"all findings: {command}")
+
+
+def check_report(report: "Report") -> None:
+    """Prints the findings of a check by kind: how many, an example, and the command that mends them."""
+    from segcli.datasets.findings import Severity
+
+    console = _console(stderr=False)
+    pairs = ", ".join(f"{count} {split or 'pairs'}" for split, count in report.pairs.items())
+    if report.rows:
+        table = _table(f"{report.root}: {pairs}")
+        table.add_column("", no_wrap=True)
+        table.add_column("finding")
+        table.add_column("files", justify="right")
+        table.add_column("example", overflow="fold")
+        for row in report.rows:
+            severity, example = row.kind.severity.value, _below(row.findings[0].file, report.root)
+            table.add_row(
+                f"[{_COLOURS[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)), escape(example)
+            )
+        console.print(table)
+    for row in report.rows:
+        console.print(f"[{_COLOURS[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
+        for finding in row.findings[:3]:
+            console.print(f"  {escape(finding.message)}")
+        if len(row.findings) > 3:
+            console.print(f"  … and {len(row.findings) - 3} more (--json lists them all)")
+        if row.command:
+            console.print(f"  [dim]mend:[/] {escape(row.command)}")
+    counts = [(severity.value, report.count(severity)) for severity in Severity]
+    summary = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts)
+    console.print(f"[bold]{escape(str(report.root))}[/]: {pairs}: {summary}")
+
+
+def _below(file: Path, root: Path) -> str:
+    return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
+
+
+def mended(result: "Mended") -> None:
+    """Prints what a mended copy changed and left out."""
+    console = _console(stderr=True)
+    for title, entries in (("mended", result.changed), ("left out", result.left_out)):
+        for file, what in list(entries.items())[:20]:
+            console.print(f"[dim]{title}:[/] {escape(what if file in what else f'{file}: {what}')}")
+        if len(entries) > 20:
+            console.print(f"[dim]{title}:[/] … and {len(entries) - 20} more")
+    console.print(f"{result.kept} pairs kept, {len(result.changed)} files mended, {len(result.left_out)} left out")
 
 
 def facts_table(facts: Mapping[str, str]) -> None:

@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
-from segcli.datasets.pairs import match_pairs
-from segcli.datasets.prepared import Source
+from segcli.datasets.findings import Finding
+from segcli.datasets.pairs import Pair, list_images, match_pairs
+from segcli.datasets.source import Source
 from segcli.errors import DataError
 from segcli.task import Task
 
+MARK = ("objectInfo150.txt", "ADEChallengeData2016/objectInfo150.txt")
 _SPLITS = {"train": "training", "val": "validation"}
 
 
 def find(root: Path) -> Source:
     """Finds ADEChallengeData2016 at or below a folder; the classes are those of its objectInfo150.txt.
+
+    The images of `release_test/testing` beside it, whose masks are secret, become the test split.
 
     Raises:
         DataError: if the folder is not laid out so.
@@ -22,10 +26,15 @@ def find(root: Path) -> Source:
         raise DataError(f"{root} holds no ADEChallengeData2016/objectInfo150.txt; give ADE20K's folder with --from")
     task = Task.of(_names(table))
     value_map = {0: task.ignore_index, **{index + 1: index for index in range(task.num_classes)}}
-    splits = {
-        split: match_pairs(home / "images" / folder, home / "annotations" / folder) for split, folder in _SPLITS.items()
-    }
-    return Source("ade20k", task, value_map, splits, str(root))
+    splits: dict[str, list[Pair]] = {}
+    findings: list[Finding] = []
+    for split, folder in _SPLITS.items():
+        splits[split], alone = match_pairs(home / "images" / folder, home / "annotations" / folder)
+        findings += alone
+    test = home.parent / "release_test" / "testing"
+    if test.is_dir():
+        splits["test"], _ = list_images(test)
+    return Source("ade20k", str(root), splits, task, value_map, findings=findings)
 
 
 def _names(table: Path) -> list[str]:

@@ -1,51 +1,93 @@
-"""Cityscapes: gtFine labelIds of 2048×1024 street scenes, reduced to the 19 classes that are evaluated."""
+"""Cityscapes: fine or coarse labelIds of 2048×1024 street scenes, reduced to the 19 classes that are evaluated."""
 
 from pathlib import Path
 
+from segcli.datasets.findings import Finding
+from segcli.datasets.masks import MaskFile
 from segcli.datasets.pairs import Pair
-from segcli.datasets.prepared import Source
+from segcli.datasets.source import Options, Source
 from segcli.errors import DataError
 from segcli.io.images import find_images
 from segcli.task import Task
 
-# Label id, name and colour of the evaluated classes, in the order of their train ids.
+MARK = ("leftImg8bit/train",)
+VARIANTS = ("fine", "coarse")
+
+# Label id, name, category and colour of the evaluated classes, in the order of their train ids.
 # Source: the label table of the benchmark's scripts (helpers/labels.py).
 LABELS = (
-    (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),
-    (12, "wall", (102, 102, 156)), (13, "fence", (190, 153, 153)), (17, "pole", (153, 153, 153)),
-    (19, "traffic light", (250, 170, 30)), (20, "traffic sign", (220, 220, 0)), (21, "vegetation", (107, 142, 35)),
-    (22, "terrain", (152, 251, 152)), (23, "sky", (70, 130, 180)), (24, "person", (220, 20, 60)),
-    (25, "rider", (255, 0, 0)), (26, "car", (0, 0, 142)), (27, "truck", (0, 0, 70)), (28, "bus", (0, 60, 100)),
-    (31, "train", (0, 80, 100)), (32, "motorcycle", (0, 0, 230)), (33, "bicycle", (119, 11, 32)),
+    (7, "road", "flat", (128, 64, 128)), (8, "sidewalk", "flat", (244, 35, 232)),
+    (11, "building", "construction", (70, 70, 70)), (12, "wall", "construction", (102, 102, 156)),
+    (13, "fence", "construction", (190, 153, 153)), (17, "pole", "object", (153, 153, 153)),
+    (19, "traffic light", "object", (250, 170, 30)), (20, "traffic sign", "object", (220, 220, 0)),
+    (21, "vegetation", "nature", (107, 142, 35)), (22, "terrain", "nature", (152, 251, 152)),
+    (23, "sky", "sky", (70, 130, 180)), (24, "person", "human", (220, 20, 60)), (25, "rider", "human", (255, 0, 0)),
+    (26, "car", "vehicle", (0, 0, 142)), (27, "truck", "vehicle", (0, 0, 70)), (28, "bus", "vehicle", (0, 60, 100)),
+    (31, "train", "vehicle", (0, 80, 100)), (32, "motorcycle", "vehicle", (0, 0, 230)),
+    (33, "bicycle", "vehicle", (119, 11, 32)),
 )  # fmt: skip
 NUM_IDS = 34
-_IMAGE, _MASK = "_leftImg8bit", "_gtFine_labelIds"
+LICENCE_PLATE = 255
+"""How an 8-bit labelIds mask holds the label id -1."""
+_IMAGE = "_leftImg8bit"
+_OBJECTS = (1000, 65534)
+"""Values of instanceIds that are single objects: label id times 1000, plus a number; below stand whole labels."""
 
 
-def find(root: Path) -> Source:
-    """Finds train and val below a folder that holds `leftImg8bit` and `gtFine`.
+def find(root: Path, options: Options) -> Source:
+    """Finds the splits below a folder that holds `leftImg8bit` and `gtFine` (or `gtCoarse`).
+
+    The coarse variant trains on the coarse masks of train and, where its images are there, train_extra; it is
+    measured on the fine masks of val, where they are there. The masks of test are secret: its images stand alone.
 
     Raises:
-        DataError: if the folder is not laid out so, or an image has no labels.
+        DataError: if the folder is not laid out so.
     """
-    images, masks = root / "leftImg8bit", root / "gtFine"
-    if not images.is_dir() or not masks.is_dir():
+    home = next((path for path in (root, root / "cityscapes") if (path / "leftImg8bit").is_dir()), root)
+    coarse = options.variant == "coarse"
+    needed = "gtCoarse" if coarse else "gtFine"
+    if not (home / "leftImg8bit").is_dir() or not (home / needed).is_dir():
         raise DataError(
-            f"{root} holds no leftImg8bit and gtFine; unpack both archives into it, and give it with --from"
+            f"{root} holds no leftImg8bit and {needed}; unpack both archives into it, and give it with --from"
         )
-    task = Task.of([name for _, name, _ in LABELS], [colour for _, _, colour in LABELS])
-    value_map = dict.fromkeys(range(NUM_IDS), task.ignore_index)
-    value_map.update({label: index for index, (label, _, _) in enumerate(LABELS)})
-    splits = {split: _pairs(images / split, masks / split) for split in ("train", "val")}
-    return Source("cityscapes", task, value_map, splits, str(root))
+    task = Task.of([name for _, name, _, _ in LABELS], [colour for _, _, _, colour in LABELS])
+    value_map = dict.fromkeys([*range(NUM_IDS), LICENCE_PLATE], task.ignore_index)
+    value_map.update({label: index for index, (label, *_) in enumerate(LABELS)})
+    findings: list[Finding] = []
+    fine_val = (home / "gtFine" / "val").is_dir()
+    splits = {
+        "train": [
+            pair
+            for split in (("train", "train_extra") if coarse else ("train",))
+            for pair in _pairs(home, split, needed, findings)
+        ],
+        "val": _pairs(home, "val", "gtFine" if fine_val else needed, findings),
+        "test": [Pair(_name(path, home, "test"), path, None) for path in _images(home, "test")],
+    }
+    categories = {category: [name for _, name, own, _ in LABELS if own == category] for _, _, category, _ in LABELS}
+    name = "cityscapes_coarse" if coarse else "cityscapes"
+    filled = {split: pairs for split, pairs in splits.items() if pairs}
+    return Source(name, str(root), filled, task, value_map, findings=findings, categories=categories)
 
 
-def _pairs(images: Path, masks: Path) -> list[Pair]:
+def _images(home: Path, split: str) -> list[Path]:
+    folder = home / "leftImg8bit" / split
+    return find_images(folder) if folder.is_dir() else []
+
+
+def _name(image: Path, home: Path, split: str) -> str:
+    return image.relative_to(home / "leftImg8bit" / split).with_suffix("").as_posix().removesuffix(_IMAGE)
+
+
+def _pairs(home: Path, split: str, kind: str, findings: list[Finding]) -> list[Pair]:
     pairs = []
-    for image in find_images(images):
-        name = image.relative_to(images).with_suffix("").as_posix().removesuffix(_IMAGE)
-        mask = masks / f"{name}{_MASK}.png"
-        if not mask.is_file():
-            raise DataError(f"{mask}: no such file, but {image} is there")
-        pairs.append(Pair(name, image, mask))
+    for image in _images(home, split):
+        name = _name(image, home, split)
+        mask = home / kind / split / f"{name}_{kind}_labelIds.png"
+        objects = mask.with_name(mask.name.replace("labelIds", "instanceIds"))
+        if mask.is_file():
+            source = MaskFile(mask, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
+            pairs.append(Pair(name, image, source))
+        else:
+            findings.append(Finding("no-mask", image, f"{mask}: no such file, but {image} is there"))
     return pairs

@@ -1,15 +1,17 @@
 """A dataset as everything downstream sees it: named samples in splits, whose masks are class indices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.errors import DataError
-from segcli.io.images import Mask, Pixels, read_image, read_mask
+from segcli.datasets.masks import MaskSource
+from segcli.errors import DataError, FileProblem
+from segcli.io.images import Mask, Pixels, read_image
 from segcli.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -39,6 +41,8 @@ class Dataset:
         splits: the samples of train, val and maybe test.
         class_pixels: for each split that has masks, the number of pixels of each class.
         fingerprint: changes when any file changes.
+        categories: groups of classes, where the dataset has them.
+        remarks: what a user of the dataset should know, a line each.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Dataset:
     splits: Mapping[str, Sequence[Sample]]
     class_pixels: Mapping[str, Sequence[int]]
     fingerprint: str
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     def split(self, name: str) -> Sequence[Sample]:
         """The samples of a split.
@@ -65,38 +71,72 @@ class Dataset:
         return [count / total for count in pixels]
 
 
+@dataclass(frozen=True)
 class MaskEncoding:
-    """Turns the values of mask files into class indices, and refuses the values that no class has.
+    """Turns the values of masks into class indices, and refuses the values that no class has.
 
-    Args:
+    Attributes:
         task: the classes and the ignore index.
         value_map: what other values mean.
+        colours: the values are colours (0xRRGGBB), of which only those in the map mean something.
     """
 
-    def __init__(self, task: Task, value_map: Mapping[int, int]) -> None:
-        self.task = task
-        self.value_map = dict(value_map)
-        self.dtype = np.uint8 if max(task.num_classes - 1, task.ignore_index) <= 255 else np.int32
-        self._table = _lookup_table(task, value_map)
+    task: Task
+    value_map: Mapping[int, int] = field(default_factory=dict)
+    colours: bool = False
+
+    @property
+    def dtype(self) -> Any:
+        """The narrowest type that holds every class index and the ignore index."""
+        return np.uint8 if max(self.task.num_classes - 1, self.task.ignore_index) <= 255 else np.int32
 
     def encode(self, values: Mask, source: Path) -> Mask:
         """Maps a mask (H×W) to class indices.
 
         Raises:
-            DataError: naming the file and the values that mean nothing.
+            FileProblem: naming the file and the values that mean nothing.
         """
-        indices = self._table[values] if values.max(initial=0) < len(self._table) else None
-        if indices is None or indices.min(initial=0) < 0:
-            present = np.unique(values)
-            inside = present[present < len(self._table)]
-            strange = [*inside[self._table[inside] < 0], *present[present >= len(self._table)]]
-            raise DataError(unknown_values(source, [int(value) for value in strange], self.task))
-        return indices.astype(self.dtype)
+        meanings = self._table[values] if values.max(initial=0) < len(self._table) else None
+        if meanings is None or meanings.min(initial=1) == 0:
+            strange = [value for value in np.unique(values).tolist() if self.meaning(value) is None]
+            raise FileProblem(unknown_values(source, strange, self.task, self.colours), "unknown-values")
+        return (meanings - 1).astype(self.dtype)
+
+    def meaning(self, value: int) -> int | None:
+        """The class index (or the ignore index) of a value; None where it has none."""
+        index = self.value_map.get(value, -1 if self.colours else value)
+        return index if index == self.task.ignore_index or 0 <= index < self.task.num_classes else None
+
+    def count_classes(self, values: Mapping[int, int]) -> list[int]:
+        """Pixels of each class, from pixels by value; those without a class count nowhere."""
+        pixels = [0] * self.task.num_classes
+        for value, count in values.items():
+            index = self.meaning(value)
+            if index is not None and index != self.task.ignore_index:
+                pixels[index] += count
+        return pixels
+
+    @cached_property
+    def _table(self) -> NDArray[np.int32]:
+        """By value, the meaning plus 1; 0 where it has none (so that the pages of unused colours stay untouched)."""
+        task = self.task
+        known = {*self.value_map, *(() if self.colours else {*range(task.num_classes), task.ignore_index})}
+        table = np.zeros(max(255, *known) + 1, np.int32)
+        for value in known:
+            meaning = self.meaning(value)
+            table[value] = 0 if meaning is None else meaning + 1
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_table"}
 
 
-def unknown_values(source: Path, values: Sequence[int], task: Task) -> str:
+def unknown_values(source: Path, values: Sequence[int], task: Task, colours: bool = False) -> str:
     """The message for mask values that no class has."""
-    shown = ", ".join(str(value) for value in values[:8]) + (", …" if len(values) > 8 else "")
+    names = [f"#{value:06x}" if colours else str(value) for value in values[:8]]
+    shown = ", ".join(names) + (", …" if len(values) > 8 else "")
+    if colours:
+        return f"{source} holds {shown}, which the palette does not list; add a line for it, or mend the mask."
     return (
         f"{source} holds {shown}, but classes run 0…{task.num_classes - 1} and {task.ignore_index} is ignored. "
         f"Say what it means, with `dataset.map: {{{values[0]}: CLASS}}` in the config (or --map "
@@ -104,23 +144,20 @@ def unknown_values(source: Path, values: Sequence[int], task: Task) -> str:
     )
 
 
-def _lookup_table(task: Task, value_map: Mapping[int, int]) -> NDArray[np.int32]:
-    largest = max(255, task.num_classes - 1, task.ignore_index, *value_map)
-    table = np.full(largest + 1, -1, np.int32)
-    table[: task.num_classes] = np.arange(task.num_classes)
-    table[task.ignore_index] = task.ignore_index
-    for value, index in value_map.items():
-        table[value] = index
-    return table
-
-
 @dataclass(frozen=True)
 class FileSample:
-    """A sample whose image and mask are files."""
+    """A sample whose image and mask are files.
+
+    Attributes:
+        name: the path below its split, without suffix.
+        image_path: the image file.
+        mask: where the mask comes from; None where there is none, as in a test split.
+        encoding: what its values mean.
+    """
 
     name: str
     image_path: Path
-    mask_path: Path | None
+    mask: MaskSource | None
     encoding: MaskEncoding
 
     def image(self) -> Pixels:
@@ -129,18 +166,25 @@ class FileSample:
 
     def read(self) -> tuple[Pixels, Mask]:
         """Reads the image and its mask as class indices; raises DataError where their sizes differ."""
-        if self.mask_path is None:
+        if self.mask is None:
             raise DataError(f"{self.image_path} has no mask; only `seg predict` can use it")
         image = read_image(self.image_path)
-        mask = self.encoding.encode(read_mask(self.mask_path), self.mask_path)
-        check_same_size(image.shape[:2], mask.shape, self.image_path, self.mask_path)
+        height, width = image.shape[:2]
+        mask = self.encoding.encode(self.mask.values(height, width), self.mask.path)
+        check_same_size((height, width), mask.shape, self.image_path, self.mask.path)
         return image, mask
+
+    def instances(self) -> Mask | None:
+        """The number of the object at each pixel (H×W uint16, 0 for none); None where the source tells none apart."""
+        height, width = self.image().shape[:2]
+        return None if self.mask is None else self.mask.instances(height, width)
 
 
 def check_same_size(image: tuple[int, ...], mask: tuple[int, ...], image_path: Path, mask_path: Path) -> None:
-    """Raises DataError where an image and its mask differ in height or width."""
+    """Raises FileProblem where an image and its mask differ in height or width."""
     if image != mask:
-        raise DataError(
+        raise FileProblem(
             f"{mask_path} is {mask[1]}×{mask[0]}, but its image {image_path} is {image[1]}×{image[0]} "
-            f"(width×height); make them the same size"
+            f"(width×height); make them the same size",
+            "size-mismatch",
         )

@@ -4,123 +4,72 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segcli.datasets.dataset import Dataset, FileSample, MaskEncoding, unknown_values
-from segcli.datasets.pairs import Pair, Progress, Survey, count_classes, match_pairs, silent, survey
-from segcli.errors import DataError
-from segcli.task import Colour, Task, default_ignore_index
-
-Classes = Sequence[str] | int | None
+from segcli.datasets.dataset import Dataset
+from segcli.datasets.encoding import Classes
+from segcli.datasets.findings import Severity, refuse_errors
+from segcli.datasets.pairs import list_images, match_pairs
+from segcli.datasets.processes import Progress, silent
+from segcli.datasets.source import Options, Source
+from segcli.datasets.survey import Survey, survey
+from segcli.task import Colour
 
 
 def open_folders(
     name: str,
-    folders: Mapping[str, tuple[Path, Path]],
+    folders: Mapping[str, tuple[Path, Path | None]],
     classes: Classes = None,
     palette: Sequence[Colour] | None = None,
     ignore_index: int | None = None,
     value_map: Mapping[int, int] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """Opens folders of images and masks as a dataset; every mask is looked at once.
+    """Opens folders of images and masks as a dataset; every file is looked at once.
 
     Args:
         name: what to call it.
-        folders: by split, the folder of images and that of masks.
+        folders: by split, the folder of images and that of masks; None where there are no masks.
         classes: names, or their number; None counts them over all splits.
         palette: a colour a class.
         ignore_index: the mask value that is ignored; None is 255 (65535 beyond 255 classes), and lets masks of one
             value and 255 be refused.
         value_map: what other values mean.
-        progress: told of each mask looked at.
+        progress: told of each pair looked at.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
     """
-    pairs = {split: match_pairs(images, masks) for split, (images, masks) in folders.items()}
-    surveys = {split: survey(found, f"checking {split} masks", progress) for split, found in pairs.items()}
-    encoding = infer_encoding(list(surveys.values()), classes, palette, ignore_index, value_map or {})
-    digest = hashlib.sha256("".join(looked.digest for looked in surveys.values()).encode())
-    digest.update(repr((encoding.task.to_json(), encoding.value_map)).encode())
+    splits, alone = {}, []
+    for split, (images, masks) in folders.items():
+        splits[split], findings = match_pairs(images, masks) if masks else list_images(images)
+        alone += findings
+    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
+    options = Options(palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {})
+    found = survey(Source(name, name, splits, findings=alone), options, progress)
+    refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), _check_command(folders))
+    remarks = [finding.message for finding in found.findings if finding.severity is not Severity.NOTE]
+    encoding = found.settled()
     return Dataset(
-        name,
-        encoding.task,
-        {split: file_samples(found, encoding) for split, found in pairs.items()},
-        {split: count_classes(looked.values, encoding) for split, looked in surveys.items()},
-        digest.hexdigest(),
+        name, encoding.task, found.samples(), found.class_pixels(), _fingerprint(found), remarks=_few(remarks)
     )
 
 
-def file_samples(pairs: Sequence[Pair], encoding: MaskEncoding) -> list[FileSample]:
-    """The pairs as samples of a dataset."""
-    return [FileSample(pair.name, pair.image, pair.mask, encoding) for pair in pairs]
+def _fingerprint(found: Survey) -> str:
+    """Changes with any image, any mask, and with what the values mean."""
+    encoding = found.settled()
+    digest = hashlib.sha256(repr((encoding.task.to_json(), sorted(encoding.value_map.items()))).encode())
+    for split, looks in found.looks.items():
+        for item, look in zip(found.source.splits[split], looks, strict=True):
+            digest.update(f"{split}/{item.name}\0{look.image_digest}\0{look.mask_digest}\n".encode())
+    return digest.hexdigest()
 
 
-def infer_encoding(
-    surveys: Sequence[Survey],
-    classes: Classes,
-    palette: Sequence[Colour] | None,
-    ignore_index: int | None,
-    value_map: Mapping[int, int],
-) -> MaskEncoding:
-    """What the values in the masks mean: the given classes, or as many as the values ask for.
-
-    Raises:
-        DataError: if a value has no class, or what 255 means is open.
-    """
-    example = {value: file for looked in reversed(surveys) for value, file in looked.example.items()}
-    if ignore_index is None and not value_map:
-        _refuse_ambiguous(example)
-    meanings = {value_map.get(value, value) for value in example}
-    ignored = _ignored(ignore_index, classes, meanings)
-    names = _class_names(classes, meanings - {ignored}, example)
-    if ignored < len(names):
-        raise DataError(
-            f"ignore_index {ignored} is also the index of class {names[ignored]!r}; map the ignored value "
-            f"elsewhere, as in `map: {{{ignored}: 255, …}}`, with the classes behind it moved down"
-        )
-    if palette is not None and len(palette) != len(names):
-        raise DataError(f"the palette has {len(palette)} colours for {len(names)} classes; give one a class")
-    task = Task.of(names, palette, ignored)
-    strange = sorted(value for value in example if not _has_meaning(value_map.get(value, value), task))
-    if strange:
-        raise DataError(unknown_values(example[strange[0]], strange, task))
-    return MaskEncoding(task, value_map)
+def _few(remarks: Sequence[str], number: int = 3) -> list[str]:
+    more = len(remarks) - number
+    return [*remarks[:number], *([f"… and {more} more findings of this kind"] if more > 0 else [])]
 
 
-def _ignored(ignore_index: int | None, classes: Classes, meanings: set[int]) -> int:
-    if ignore_index is not None:
-        return ignore_index
-    if classes is None:
-        return default_ignore_index(256 if max(meanings - {65535}, default=0) > 255 else 1)
-    return default_ignore_index(classes if isinstance(classes, int) else len(classes))
-
-
-def _refuse_ambiguous(example: Mapping[int, Path]) -> None:
-    others = sorted(set(example) - {255})
-    if 255 in example and len(others) <= 1:
-        held = f"only {others[0]} and 255" if others else "only 255"
-        raise DataError(
-            f"the masks hold {held} (as in {example[255]}), and 255 could be a class or ignored. Say which: "
-            f"`dataset.map: {{255: 1}}` (or --map 255=1) makes it class 1, `dataset.ignore_index: 255` "
-            f"(or --ignore-index 255) ignores it"
-        )
-
-
-def _class_names(classes: Classes, indices: set[int], example: Mapping[int, Path]) -> Sequence[str]:
-    if isinstance(classes, Sequence):
-        return classes
-    if classes is not None:
-        return [f"class_{index}" for index in range(classes)]
-    largest = max(indices, default=0)
-    if largest > 1 and largest >= 4 * len(indices):
-        raise DataError(
-            f"the masks hold {len(indices)} values up to {largest} (as in {example.get(largest)}), which are no "
-            f"indices 0…C-1. Give `dataset.classes`, and `dataset.map` for what the values mean."
-        )
-    if largest < 1:
-        raise DataError("the masks hold a single class; a segmentation needs at least two, background included")
-    return [f"class_{index}" for index in range(largest + 1)]
-
-
-def _has_meaning(index: int, task: Task) -> bool:
-    return index == task.ignore_index or 0 <= index < task.num_classes
+def _check_command(folders: Mapping[str, tuple[Path, Path | None]]) -> str:
+    images, masks = next(iter(folders.values()))
+    if masks is None or images.parent != masks.parent:
+        return f"seg dataset check {images.parent} --images {images.name} --masks {masks}"
+    return f"seg dataset check {images.parent} --images {images.name} --masks {masks.name}"

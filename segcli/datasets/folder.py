@@ -1,110 +1,98 @@
-"""Plain folders of images and masks, matched by stem and split by ratios or by their subfolders."""
+"""Plain folders of images and masks, matched by name; their subfolders may be the splits."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import inf
+from dataclasses import replace
 from pathlib import Path
 
+from segcli.datasets.colours import colour_map, found_palette
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.explicit import infer_encoding
-from segcli.datasets.pairs import Pair, Progress, match_pairs, silent, survey
-from segcli.datasets.prepared import Source
+from segcli.datasets.findings import Finding
+from segcli.datasets.pairs import Pair, list_images, match_pairs
+from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.errors import DataError, UsageError
-from segcli.task import check_classes, default_ignore_index
+from segcli.task import Colour, Task, check_classes
+
+_SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class FolderOptions:
-    """How to read a plain folder.
+def find(root: Path, options: Options) -> Source:
+    """Finds the pairs below a folder.
 
-    Attributes:
-        images: folder of images below the source.
-        masks: folder of masks below the source.
-        ratios: shares of train, val and maybe test, which need not sum to 1; None is 0.8 and 0.2.
-        seed: seed of the split.
-        classes: names; None counts them.
-        ignore_index: the mask value that is ignored; None is 255 where nothing speaks against it.
-        value_map: what other mask values mean.
-    """
-
-    images: str = "images"
-    masks: str = "masks"
-    ratios: Sequence[float] | None = None
-    seed: int = 0
-    classes: Sequence[str] | None = None
-    ignore_index: int | None = None
-    value_map: Mapping[int, int] = field(default_factory=dict)
-
-
-def find(root: Path, options: FolderOptions, progress: Progress = silent) -> Source:
-    """Finds the pairs below a folder and deals them to the splits.
-
-    Where images and masks already lie in `train`, `val` (and `test`) subfolders, these are the splits. The ignored
-    value becomes 255 (65535 beyond 255 classes).
+    Where images and masks lie in `train`, `val` (and `test`) subfolders of both, or where `train/images` and
+    `train/masks` and so on lie below the root, these are the splits; a test split may have no masks.
 
     Raises:
-        DataError: if a file has no partner, is damaged, or holds a value without a class.
-        UsageError: if the ratios make no splits.
+        DataError: if a folder is missing, or the subfolders are half of a split.
+        UsageError: if the options do not fit.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    if options.classes is not None:
+    if options.classes is not None and not isinstance(options.classes, int):
         try:
             check_classes(options.classes)
         except ValueError as error:
             raise UsageError(f"--{error}") from None
-    pairs = match_pairs(root / options.images, root / options.masks)
-    looked = survey(pairs, "checking masks", progress)
-    encoding = infer_encoding([looked], options.classes, None, options.ignore_index, options.value_map)
-    splits = _given_splits(pairs, options) or deal(pairs, options.ratios or (0.8, 0.2), options.seed)
-    ignored = default_ignore_index(encoding.task.num_classes)
-    value_map = {encoding.task.ignore_index: ignored, **options.value_map}
-    value_map = {value: ignored if index == encoding.task.ignore_index else index for value, index in value_map.items()}
-    task = replace(encoding.task, ignore_index=ignored)
-    return Source(root.resolve().name, task, value_map, splits, str(root))
+    splits, findings = _pairs(root, options)
+    if UNDEALT not in splits and (options.ratios is not None or options.names or options.group_by):
+        raise UsageError(
+            "--split, --names and --group-by deal images to splits, but they lie in train and val already; "
+            "leave them out"
+        )
+    source = Source(root.resolve().name, str(root), splits, findings=findings)
+    return source if options.palette is None else _with_palette(source, options)
 
 
-def _given_splits(pairs: Sequence[Pair], options: FolderOptions) -> dict[str, list[Pair]]:
-    tops = {pair.name.split("/")[0] if "/" in pair.name else "" for pair in pairs}
-    if not tops & {*SPLITS, "valid", "validation", "training"}:
+def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Finding]]:
+    images, masks, colours = root / options.images, root / options.masks, options.palette is not None
+    homes = {split: root / name for name, split in _SPLIT_NAMES.items() if (root / name / options.images).is_dir()}
+    if not images.is_dir() and "train" in homes:
+        layout = {split: (home / options.images, home / options.masks) for split, home in homes.items()}
+    elif tops := _tops(images):
+        layout = {split: (images / top, masks / top) for split, top in tops.items()}
+    else:
+        pairs, findings = match_pairs(images, masks, options.image_name, options.mask_name, colours)
+        return {UNDEALT: pairs}, findings
+    splits: dict[str, list[Pair]] = {}
+    findings = []
+    for split in sorted(layout, key=SPLITS.index):
+        of_images, of_masks = layout[split]
+        if split == "test" and not of_masks.is_dir():
+            splits[split], alone = list_images(of_images, options.image_name)
+        else:
+            splits[split], alone = match_pairs(of_images, of_masks, options.image_name, options.mask_name, colours)
+        findings += alone
+    return splits, findings
+
+
+def _tops(images: Path) -> dict[str, str]:
+    """By split, the name of its subfolder of images, where the subfolders are splits."""
+    if not images.is_dir():
         return {}
-    if not tops <= set(SPLITS) or not {"train", "val"} <= tops:
+    below = {path.name for path in images.iterdir() if not path.name.startswith(".")}
+    splits = {_SPLIT_NAMES[name]: name for name in sorted(below) if name in _SPLIT_NAMES}
+    if not splits:
+        return {}
+    if not {"train", "val"} <= splits.keys() or len(splits) < len(below):
         raise DataError(
-            f"some images lie in {' and '.join(sorted(tops - {''}))}, which looks like splits; these must be "
+            f"{images} holds {' and '.join(sorted(splits.values()))}, which looks like splits; these must be "
             f"train and val, maybe test, and hold all images. Rename or move the folders."
         )
-    if options.ratios is not None:
-        raise UsageError("--split deals images to splits, but they lie in train and val already; leave it out")
-    return {
-        split: [
-            Pair(pair.name.removeprefix(f"{split}/"), pair.image, pair.mask)
-            for pair in pairs
-            if pair.name.startswith(f"{split}/")
-        ]
-        for split in SPLITS
-        if split in tops
-    }
+    return splits
 
 
-def deal(pairs: Sequence[Pair], ratios: Sequence[float], seed: int) -> dict[str, list[Pair]]:
-    """Deals pairs to train, val and test by ratios; the same names and seed give the same splits anywhere.
+def _with_palette(source: Source, options: Options) -> Source:
+    """The source with its classes from a palette: the one given, or the colours found in the masks."""
+    palette: Mapping[str, Colour] = options.palette or found_palette(_all_pairs(source))
+    ignored = options.ignore_index or 255
+    value_map, names = colour_map(palette, ignored)
+    if options.classes is not None and not isinstance(options.classes, int) and [*options.classes] != names:
+        raise UsageError("--classes and --palette both name the classes; leave --classes out")
+    task = Task.of(names, [palette[name] for name in names], ignored)
+    return replace(source, task=task, value_map=value_map, colours=True)
 
-    Raises:
-        UsageError: if the ratios are no two or three shares, or leave train or val empty.
-    """
-    if len(ratios) not in {2, 3} or not all(0 <= ratio < inf for ratio in ratios) or sum(ratios) <= 0:
-        raise UsageError(
-            f"--split {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
-        )
-    order = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed}/{pair.name}".encode()).digest())
-    shares = [ratio / sum(ratios) for ratio in ratios]
-    ends = [round(len(order) * sum(shares[: place + 1])) for place in range(len(shares))]
-    splits = {
-        split: sorted(order[start:end], key=lambda pair: pair.name)
-        for split, start, end in zip(SPLITS, [0, *ends], ends, strict=False)
-    }
-    for split in ("train", "val"):
-        if not splits[split]:
-            raise UsageError(f"--split {','.join(map(str, ratios))} leaves {split} empty, of {len(order)} pairs")
-    return {split: found for split, found in splits.items() if found}
+
+def _all_pairs(source: Source) -> Sequence[Pair]:
+    return [item for items in source.splits.values() for item in items if isinstance(item, Pair)]

@@ -1,39 +1,47 @@
-"""The native layouts that `seg dataset prepare` reads."""
+"""The layouts that `seg dataset` reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segcli.datasets import ade20k, camvid, cityscapes, coco_stuff, folder, shapes, voc
-from segcli.datasets.folder import FolderOptions
-from segcli.datasets.pairs import Progress
-from segcli.datasets.prepared import Source
+from segcli.datasets.source import Options, Source
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A native layout.
+    """A layout.
 
     Attributes:
         name: as on the command line.
-        find: finds the source at a folder; None where none is needed.
-        needs_folder: whether `--from` must name a folder.
+        find: finds the source at a folder.
+        mark: paths below a folder of which one says that it is laid out so; empty where nothing does.
+        open: whether classes and splits are left open, so that options say them.
+        variants: what `--variant` may name; the first is the default.
+        needs_folder: whether it lies in a folder at all.
     """
 
     name: str
-    find: Callable[[Path, FolderOptions, Progress], Source]
+    find: Callable[[Path, Options], Source]
+    mark: Sequence[str] = ()
+    open: bool = False
+    variants: Sequence[str] = ()
     needs_folder: bool = True
+
+    def fits(self, root: Path) -> bool:
+        """Whether a folder looks like this layout."""
+        return any(next(iter(root.glob(mark)), None) is not None for mark in self.mark)
 
 
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout("ade20k", lambda root, *_: ade20k.find(root)),
-        Layout("camvid", lambda root, *_: camvid.find(root)),
-        Layout("cityscapes", lambda root, *_: cityscapes.find(root)),
-        Layout("coco_stuff", lambda root, *_: coco_stuff.find(root)),
-        Layout("folder", folder.find),
+        Layout("ade20k", lambda root, _: ade20k.find(root), ade20k.MARK),
+        Layout("camvid", lambda root, _: camvid.find(root), camvid.MARK),
+        Layout("cityscapes", cityscapes.find, cityscapes.MARK, variants=cityscapes.VARIANTS),
+        Layout("coco_stuff", coco_stuff.find, coco_stuff.MARK, variants=coco_stuff.VARIANTS),
+        Layout("voc", lambda root, _: voc.find(root), voc.MARK),
         Layout("shapes", lambda *_: shapes.source(), needs_folder=False),
-        Layout("voc", lambda root, *_: voc.find(root)),
+        Layout("folder", folder.find, ("images", "train/images"), open=True),
     )
 }

@@ -1,127 +1,138 @@
-"""Images and masks in folders: matched by stem, counted, checked."""
+"""Images and masks in folders, matched by name."""
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from segcli.datasets.findings import Finding
+from segcli.datasets.masks import MaskFile, MaskSource
+from segcli.errors import DataError, UsageError
+from segcli.io.images import find_images
 
-from segcli.datasets.dataset import MaskEncoding, check_same_size
-from segcli.errors import DataError
-from segcli.io.images import find_images, read_image, read_mask
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many are done and how many there are."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A progress that nobody watches."""
+ANY_NAME = "{name}"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask file.
+    """An image file and its mask.
 
     Attributes:
         name: path below the folder, without suffix, with forward slashes.
+        image: the file.
+        mask: None where there is none, as in a test split.
     """
 
     name: str
     image: Path
-    mask: Path | None
+    mask: MaskSource | None
 
 
-def match_pairs(images: Path, masks: Path) -> list[Pair]:
+def match_pairs(
+    images: Path, masks: Path, image_name: str = ANY_NAME, mask_name: str = ANY_NAME, colours: bool = False
+) -> tuple[list[Pair], list[Finding]]:
     """Pairs the files of two folders by their paths without suffix.
 
+    Args:
+        images: folder of images.
+        masks: folder of masks.
+        image_name: the stem of an image, as `{name}_rgb`; files of other names are passed over.
+        mask_name: likewise that of a mask.
+        colours: the masks hold colours.
+
+    Returns:
+        The pairs in the order of their names, and what stands alone or twice.
+
     Raises:
-        DataError: if a folder is missing or empty, a stem stands twice, or a file has no partner.
+        DataError: if a folder is missing or empty, or no name stands in both.
     """
-    image_files, mask_files = _by_stem(images), _by_stem(masks)
-    for folder, files in ((images, image_files), (masks, mask_files)):
+    image_files, image_findings = _by_name(images, image_name)
+    mask_files, mask_findings = _by_name(masks, mask_name)
+    for folder, files, pattern in ((images, image_files, image_name), (masks, mask_files, mask_name)):
         if not files:
-            raise DataError(f"{folder} holds no images")
-    alone = sorted(image_files.keys() ^ mask_files.keys())
-    if alone:
-        name = alone[0]
-        file, other = (image_files[name], masks) if name in image_files else (mask_files[name], images)
-        more = f" ({len(alone)} files have none)" if len(alone) > 1 else ""
-        raise DataError(f"{file} has no partner of the same stem in {other}{more}; add it or remove the file")
-    return [Pair(name, image_files[name], mask_files[name]) for name in sorted(image_files)]
+            raise DataError(f"{folder} holds no images{'' if pattern == ANY_NAME else f' named {pattern}'}")
+    both = sorted(image_files.keys() & mask_files.keys())
+    if not both:
+        raise DataError(_no_partner(images, masks, image_files, mask_files))
+    alone = [_alone(name, image_files, mask_files, images, masks) for name in sorted(image_files.keys() ^ mask_files)]
+    pairs = [Pair(name, image_files[name], MaskFile(mask_files[name], colours)) for name in both]
+    return pairs, [*image_findings, *mask_findings, *alone]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], list[Finding]]:
+    """The images of a folder without masks, as `match_pairs` gives pairs."""
+    files, findings = _by_name(folder, image_name)
+    return [Pair(name, files[name], None) for name in sorted(files)], findings
+
+
+def _by_name(folder: Path, pattern: str) -> tuple[dict[str, Path], list[Finding]]:
+    before, mark, after = pattern.partition(ANY_NAME)
+    if not mark:
+        raise UsageError(f"{pattern!r} says nothing of where the name stands; write it as in '{{name}}_mask'")
     found: dict[str, Path] = {}
+    findings = []
     for path in find_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        stem = path.stem
+        if not (stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)):
+            continue
+        name = (path.relative_to(folder).parent / stem[len(before) : len(stem) - len(after)]).as_posix()
         if name in found:
-            raise DataError(f"{path} and {found[name]} have the same stem; rename one")
-        found[name] = path
-    return found
+            message = f"{path} and {found[name]} have the same stem; rename one"
+            findings.append(Finding("same-stem", path, message))
+        else:
+            found[name] = path
+    return found, findings
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the masks of a split hold.
-
-    Attributes:
-        values: number of pixels by mask value, as they stand in the files.
-        example: for each value a file that holds it.
-        digest: content hash of images and masks together.
-    """
-
-    values: Mapping[int, int]
-    example: Mapping[int, Path]
-    digest: str
+def _alone(name: str, images: Mapping[str, Path], masks: Mapping[str, Path], *folders: Path) -> Finding:
+    of_image = name in images
+    file, other = (images[name], folders[1]) if of_image else (masks[name], folders[0])
+    message = f"{file} has no partner of the same stem in {other}; add it or remove the file"
+    return Finding("no-mask" if of_image else "no-image", file, message)
 
 
-def survey(pairs: Sequence[Pair], what: str, progress: Progress = silent) -> Survey:
-    """Decodes every image and mask in full, compares their sizes, counts values and hashes files.
-
-    Raises:
-        DataError: at the first file that is damaged or of the wrong size.
-    """
-    values: dict[int, int] = {}
-    example: dict[int, Path] = {}
-    digest = hashlib.sha256()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, (pair, (counts, content)) in enumerate(zip(pairs, pool.map(_look_at, pairs), strict=True), 1):
-            for value, count in counts.items():
-                values[value] = values.get(value, 0) + count
-                example.setdefault(value, pair.mask or pair.image)
-            digest.update(f"{pair.name}\0{content}\n".encode())
-            progress(what, done, len(pairs))
-    return Survey(values, example, digest.hexdigest())
+def _no_partner(images: Path, masks: Path, image_files: Mapping[str, Path], mask_files: Mapping[str, Path]) -> str:
+    patterns = _likely_patterns([*image_files], [*mask_files])
+    shown = f"{next(iter(image_files.values())).name} and {next(iter(mask_files.values())).name}"
+    problem = f"no image of {images} has a mask of the same stem in {masks} (they are named like {shown})"
+    if patterns is None:
+        return f"{problem}; rename them, or say how they are named with --image-name and --mask-name"
+    return f"{problem}; add {' '.join(patterns)}"
 
 
-def _look_at(pair: Pair) -> tuple[dict[int, int], str]:
-    counts: dict[int, int] = {}
-    if pair.mask is not None:
-        mask = read_mask(pair.mask)
-        check_same_size(read_image(pair.image).shape[:2], mask.shape, pair.image, pair.mask)
-        histogram = np.bincount(mask.ravel())
-        counts = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
-    return counts, content_hash(file for file in (pair.image, pair.mask) if file is not None)
+def _likely_patterns(images: Sequence[str], masks: Sequence[str]) -> list[str] | None:
+    """The options under which most names would match: what all images, or all masks, begin or end with is cut off."""
+    image_before, image_after = _ends(images)
+    mask_before, mask_after = _ends(masks)
+    shared = _common_start([image_before, mask_before])
+    image_before, mask_before = image_before.removeprefix(shared), mask_before.removeprefix(shared)
+    if shared and (image_before or mask_before):
+        return None
+    for cut_image, cut_mask in ((image_after, mask_after), ("", mask_after), (image_after, "")):
+        image_name, mask_name = f"{image_before}{{name}}{cut_image}", f"{mask_before}{{name}}{cut_mask}"
+        if _cut(images, image_name) & _cut(masks, mask_name):
+            options = {"--image-name": image_name, "--mask-name": mask_name}
+            return [f"{option} '{value}'" for option, value in options.items() if value != ANY_NAME] or None
+    return None
 
 
-def content_hash(files: Iterable[Path]) -> str:
-    """The sha256 over sizes and contents of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256")
-        digest.update(f"{file.stat().st_size}\0{content.hexdigest()}\n".encode())
-    return digest.hexdigest()
+def _ends(names: Sequence[str]) -> tuple[str, str]:
+    """What all stems begin with, and what the rest of them ends with."""
+    stems = [name.rsplit("/", 1)[-1] for name in names]
+    if len(stems) == 1:
+        return "", ""
+    before = _common_start(stems)
+    return before, _common_start([stem[len(before) :][::-1] for stem in stems])[::-1]
 
 
-def count_classes(values: Mapping[int, int], encoding: MaskEncoding) -> list[int]:
-    """Pixels of each class, from pixels by mask value."""
-    pixels = [0] * encoding.task.num_classes
-    for value, count in values.items():
-        index = encoding.value_map.get(value, value)
-        if index != encoding.task.ignore_index:
-            pixels[index] += count
-    return pixels
+def _common_start(words: Sequence[str]) -> str:
+    first, last = min(words), max(words)
+    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:length]
+
+
+def _cut(names: Sequence[str], pattern: str) -> set[str]:
+    before, _, after = pattern.partition(ANY_NAME)
+    stems = {name.rsplit("/", 1)[-1] for name in names}
+    return {
+        stem[len(before) : len(stem) - len(after)] for stem in stems if stem.startswith(before) and stem.endswith(after)
+    }

@@ -1,144 +1,247 @@
 """Prepared datasets: the folder that `seg dataset prepare` writes and everything else reads."""
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
-
-from segcli.datasets.dataset import SPLITS, Dataset, MaskEncoding, Sample, check_same_size
-from segcli.datasets.explicit import file_samples
-from segcli.datasets.pairs import Pair, Progress, content_hash, match_pairs, silent
+from segcli.datasets.dataset import SPLITS, Dataset, MaskEncoding, Sample
+from segcli.datasets.findings import Finding, refuse_errors
+from segcli.datasets.inspection import Look
+from segcli.datasets.lookcache import LookCache
+from segcli.datasets.manifest import FileRow, Manifest, row_of
+from segcli.datasets.masks import MaskFile
+from segcli.datasets.pairs import Pair, list_images, match_pairs
+from segcli.datasets.processes import Progress, each, silent
+from segcli.datasets.source import Options, Source
+from segcli.datasets.survey import Survey, as_samples, survey
 from segcli.errors import DataError
-from segcli.io.files import replacing_folder, write_text
-from segcli.io.images import read_image, read_mask, write_image, write_mask
-from segcli.task import Task
+from segcli.io.files import going_on_in, write_text
+from segcli.io.images import encode_mask, write_image
+from segcli.task import Task, default_ignore_index
 from segcli.yamlfile import dump_yaml, read_yaml
 
 DESCRIPTION = "dataset.yml"
-FORMAT = 1
+FORMAT = 2
+
+_LOOKS, _DONE = ".looks.jsonl", ".done.jsonl"
+_NO_TIME = 315532800  # 1980, for masks that come from no file
 
 
 @dataclass(frozen=True)
-class Source:
-    """A native dataset, found but not yet converted.
+class Preparation:
+    """What `prepare` made.
 
     Attributes:
-        name: what the dataset is called.
-        task: its classes.
-        value_map: what the values in its mask files mean, where they are not class indices.
-        splits: by split, files to link and convert, or samples that are made.
-        origin: where it came from, for the record.
+        dataset: the prepared dataset.
+        findings: what was found that is no error.
     """
 
-    name: str
-    task: Task
-    value_map: Mapping[int, int]
-    splits: Mapping[str, Sequence[Pair | Sample]]
-    origin: str
+    dataset: Dataset
+    findings: Sequence[Finding]
 
 
-def write_prepared(source: Source, target: Path, copy: bool = False, progress: Progress = silent) -> Dataset:
-    """Writes a source as a prepared dataset; the folder appears whole or not at all.
+def prepare(
+    source: Source,
+    target: Path,
+    options: Options | None = None,
+    copy: bool = False,
+    progress: Progress = silent,
+    where_to_look: str = "seg dataset check",
+) -> Preparation:
+    """Checks a source and writes it as a prepared dataset; the folder appears whole or not at all.
+
+    What is done stays in a hidden folder beside the target, so that a preparation that was interrupted goes on.
 
     Args:
         source: what to write.
         target: the folder; a prepared dataset that stands there is replaced.
+        options: how to deal splits and name classes, where the source leaves it open.
         copy: copy images instead of linking them.
-        progress: told of each pair written.
+        progress: told of each pair looked at and written.
+        where_to_look: the command that lists all findings.
 
     Raises:
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
     if target.exists() and not (target / DESCRIPTION).is_file() and (target.is_file() or any(target.iterdir())):
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
-    with replacing_folder(target) as folder:
-        _write_splits(source, folder, copy, progress)
-    return open_prepared(target)
+    with going_on_in(target) as folder:
+        memory = LookCache(folder / _LOOKS)
+        try:
+            found = survey(source, options, progress, memory)
+        finally:
+            memory.close()
+        # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
+        refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
+        _write(replace(found, encoding=_standard(found.settled())), folder, copy, progress)
+    return Preparation(open_prepared(target), found.findings)
 
 
-def _write_splits(source: Source, folder: Path, copy: bool, progress: Progress) -> None:
-    encoding = MaskEncoding(source.task, source.value_map)
-    splits: dict[str, Any] = {}
-    digest = hashlib.sha256()
-    for split, items in source.splits.items():
-        writer = _PairWriter(folder, split, encoding, copy)
-        pixels = np.zeros(source.task.num_classes, np.int64)
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for done, (item, (counts, content)) in enumerate(zip(items, pool.map(writer.write, items), strict=True), 1):
-                pixels += counts
-                digest.update(f"{split}/{item.name}\0{content}\n".encode())
-                progress(f"preparing {split}", done, len(items))
-        splits[split] = {"images": len(items), "pixels": pixels.tolist()}
-    description = {
+def _standard(encoding: MaskEncoding) -> MaskEncoding:
+    """The encoding with the ignored value that prepared masks have: 255, or 65535 beyond 255 classes."""
+    task, ignored = encoding.task, default_ignore_index(encoding.task.num_classes)
+    if task.ignore_index == ignored:
+        return encoding
+    value_map = {**({} if encoding.colours else {task.ignore_index: ignored}), **encoding.value_map}
+    value_map = {value: ignored if index == task.ignore_index else index for value, index in value_map.items()}
+    return replace(encoding, task=replace(task, ignore_index=ignored), value_map=value_map)
+
+
+@dataclass(frozen=True)
+class _Job:
+    split: str
+    item: Pair | Sample
+    look: Look
+
+    @property
+    def stem(self) -> str:
+        return f"{self.split}/{self.item.name}"
+
+
+def _write(found: Survey, folder: Path, copy: bool, progress: Progress) -> None:
+    """Writes every pair that an earlier attempt has not written, then what describes them."""
+    writer = _PairWriter(folder, found.settled(), copy)
+    jobs = [
+        _Job(split, item, look)
+        for split, items in found.source.splits.items()
+        for item, look in zip(items, found.looks[split], strict=True)
+    ]
+    done = dict(_read_done(folder, writer))
+    waiting = [job for job in jobs if writer.key(job) not in done]
+    with (folder / _DONE).open("a", encoding="utf-8") as journal:
+        for job, rows in zip(waiting, each(writer.write, waiting, "writing", progress), strict=True):
+            done[writer.key(job)] = rows
+            _add_done(journal, writer.key(job), rows)
+    rows = sorted((row for job in jobs for row in done[writer.key(job)]), key=lambda row: row.path)
+    _remove_strays(folder, {row.path for row in rows})
+    manifest = Manifest(rows)
+    manifest.write(folder)
+    write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+
+
+def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
+    source, encoding, pixels = found.source, found.settled(), found.class_pixels()
+    splits = {
+        split: {"images": len(items), **({"pixels": pixels[split]} if split in pixels else {})}
+        for split, items in source.splits.items()
+    }
+    return {
         "format": FORMAT,
         "name": source.name,
-        **source.task.to_json(),
+        **encoding.task.to_json(),
+        **(
+            {"categories": {name: list(classes) for name, classes in source.categories.items()}}
+            if source.categories
+            else {}
+        ),
         "splits": splits,
         "source": source.origin,
-        "fingerprint": digest.hexdigest(),
+        "fingerprint": manifest.fingerprint(),
     }
-    write_text(folder / DESCRIPTION, dump_yaml(description))
+
+
+def _read_done(folder: Path, writer: "_PairWriter") -> Iterator[tuple[str, list[FileRow]]]:
+    """What an earlier attempt wrote and is still there."""
+    path = folder / _DONE
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            key, rows = json.loads(line)
+            found = [FileRow(*row) for row in rows]
+        except (ValueError, TypeError):
+            continue  # the line at which it was stopped
+        if all(row.is_there(folder) for row in found):
+            yield key, found
+
+
+def _add_done(journal: IO[str], key: str, rows: Sequence[FileRow]) -> None:
+    journal.write(json.dumps([key, [row.values() for row in rows]]) + "\n")
+    journal.flush()
+
+
+def _remove_strays(folder: Path, wanted: set[str]) -> None:
+    for kind in ("images", "masks", "instances"):
+        for path in (folder / kind).rglob("*"):
+            if not path.is_dir() and path.relative_to(folder).as_posix() not in wanted:
+                path.unlink()
+    for name in (_LOOKS, _DONE):
+        (folder / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class _PairWriter:
+    """Writes the image, the mask and the instances of a pair into a prepared folder."""
+
     folder: Path
-    split: str
     encoding: MaskEncoding
     copy: bool
 
-    def write(self, item: Pair | Sample) -> tuple[Any, str]:
-        """Writes one image and mask; gives the pixels of each class and the content's hash."""
-        mask_path = self.folder / "masks" / self.split / f"{item.name}.png"
-        image_path = self.folder / "images" / self.split / f"{item.name}.png"
-        if isinstance(item, Pair):
-            image_path = image_path.with_name(f"{Path(item.name).name}{item.image.suffix.lower()}")
-            mask = self._convert(item)
-            _link(item.image, image_path, self.copy)
-        else:
-            image, mask = item.read()
-            write_image(image_path, image)
-        if mask is None:
-            return 0, content_hash([image_path])
-        write_mask(mask_path, mask, self.encoding.task.palette)
-        counts = np.bincount(mask.ravel(), minlength=self.encoding.task.num_classes)
-        return counts[: self.encoding.task.num_classes], content_hash([image_path, mask_path])
+    def key(self, job: _Job) -> str:
+        """What the written files depend on."""
+        encoding = (self.encoding.task.to_json(), sorted(self.encoding.value_map.items()), self.encoding.colours)
+        parts = (job.stem, job.look.image_digest, job.look.mask_digest, self.copy, encoding)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def _convert(self, pair: Pair) -> Any:
-        image = read_image(pair.image)  # a damaged image is found here, not in the midst of a training
-        if pair.mask is None:
-            return None
-        mask = self.encoding.encode(read_mask(pair.mask), pair.mask)
-        check_same_size(image.shape[:2], mask.shape, pair.image, pair.mask)
-        return mask
+    def write(self, job: _Job) -> list[FileRow]:
+        """Writes a pair; gives the files written."""
+        if isinstance(job.item, Pair):
+            return list(self._write_pair(job, job.item))
+        image, mask = job.item.read()
+        path = self.folder / "images" / f"{job.stem}.png"
+        write_image(path, image)
+        os.utime(path, (_NO_TIME, _NO_TIME))
+        return [row_of(path, self.folder), self._write_mask("masks", job, mask, self.encoding.task.palette, None)]
+
+    def _write_pair(self, job: _Job, pair: Pair) -> Iterator[FileRow]:
+        path = self.folder / "images" / f"{job.stem}{pair.image.suffix.lower()}"
+        _link(pair.image, path, self.copy)
+        yield row_of(path, self.folder, job.look.image_digest)
+        if pair.mask is None or job.look.size is None:
+            return
+        mask = self.encoding.encode(pair.mask.values(*job.look.size), pair.mask.path)
+        yield self._write_mask("masks", job, mask, self.encoding.task.palette, pair.mask.path)
+        instances = pair.mask.instances(*job.look.size)
+        if instances is not None:
+            yield self._write_mask("instances", job, instances, None, pair.mask.path)
+
+    def _write_mask(self, kind: str, job: _Job, mask: Any, palette: Any, source: Path | None) -> FileRow:
+        path = self.folder / kind / f"{job.stem}.png"
+        content = encode_mask(mask, palette, deep=palette is None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}")
+        staged.write_bytes(content)
+        # A converted mask keeps its source's time, so that preparing again gives the same folder.
+        time = source.stat().st_mtime_ns if source else _NO_TIME * 10**9
+        os.utime(staged, ns=(time, time))
+        staged.replace(path)
+        return row_of(path, self.folder, hashlib.sha256(content).hexdigest())
 
 
 def _link(source: Path, target: Path, copy: bool) -> None:
     """Hard-links a file, else links it symbolically, else copies it."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     for link in _ways_to_link(source.resolve(), copy):
         try:
             link(target)
             return
         except OSError:
             target.unlink(missing_ok=True)
-    shutil.copyfile(source, target)
+    shutil.copy2(source, target)
 
 
-def _ways_to_link(source: Path, copy: bool) -> Iterator[Any]:
+def _ways_to_link(source: Path, copy: bool) -> Iterator[Callable[[Path], None]]:
     if not copy:
         yield lambda target: target.hardlink_to(source)
         yield lambda target: target.symlink_to(source)
 
 
 def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
-    """Opens a prepared dataset by its description; no image or mask is read.
+    """Opens a prepared dataset by its description; no image or mask is read unless it changed since.
 
     Args:
         root: the folder.
@@ -147,29 +250,100 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     Raises:
         DataError: if the description is missing or does not match the folder.
     """
-    path = root / DESCRIPTION
-    if not path.is_file():
-        raise DataError(f"{root} holds no {DESCRIPTION}; it is no prepared dataset")
-    description = read_yaml(path).values
-    try:
-        task = Task.from_json(description)
-        counts = {split: entry["images"] for split, entry in description["splits"].items()}
-        pixels = {split: entry["pixels"] for split, entry in description["splits"].items()}
-        name, fingerprint = str(description["name"]), str(description["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
+    description = _Description.read(root)
+    task = description.task
     value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
     task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
     encoding = MaskEncoding(task, value_map)
-    splits = {}
-    for split in (split for split in SPLITS if counts.get(split)):
-        pairs = _pairs_of(root, split)
-        if len(pairs) != counts[split]:
-            raise DataError(f"{root} has {len(pairs)} {split} pairs, but {path} says {counts[split]}; prepare it again")
-        splits[split] = file_samples(pairs, encoding)
-    return Dataset(name, task, splits, pixels, fingerprint)
+    splits = {split: as_samples(pairs, encoding) for split, pairs in description.pairs(root).items()}
+    fingerprint, remarks = description.fingerprint, []
+    manifest = Manifest.read(root)
+    changed = manifest.refresh(root)
+    if changed:
+        fingerprint = manifest.fingerprint()
+        remarks.append(
+            f"{len(changed)} files of {root} changed since it was prepared (as {changed[0]}); its pixel counts are "
+            f"those of before: check it with `seg dataset check {root}`, or prepare it again"
+        )
+    return Dataset(description.name, task, splits, description.pixels, fingerprint, description.categories, remarks)
 
 
-def _pairs_of(root: Path, split: str) -> list[Pair]:
-    images, masks = root / "images" / split, root / "masks" / split
-    return match_pairs(images, masks)
+def prepared_source(root: Path) -> Source:
+    """A prepared dataset as a source, to be checked anew; nothing that is wrong with its files is raised.
+
+    Raises:
+        DataError: if the description is missing or damaged.
+    """
+    description = _Description.read(root)
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    for split, number in description.counts.items():
+        splits[split], alone = _pairs_of(root, split, split in description.pixels)
+        findings += alone
+        if len(splits[split]) + len(alone) < number:
+            message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
+            findings.append(Finding("missing", root / DESCRIPTION, message))
+    changed = Manifest.read(root).refresh(root)
+    findings += [Finding("changed", root / path, f"{root / path} changed since it was prepared") for path in changed]
+    return Source(
+        description.name, str(root), splits, description.task, findings=findings, categories=description.categories
+    )
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What dataset.yml says."""
+
+    name: str
+    task: Task
+    counts: Mapping[str, int]
+    pixels: Mapping[str, Sequence[int]]
+    fingerprint: str
+    categories: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def read(cls, root: Path) -> "_Description":
+        path = root / DESCRIPTION
+        if not path.is_file():
+            raise DataError(f"{root} holds no {DESCRIPTION}; it is no prepared dataset")
+        values = read_yaml(path).values
+        try:
+            splits = {split: values["splits"][split] for split in SPLITS if values["splits"].get(split)}
+            return cls(
+                str(values["name"]),
+                Task.from_json(values),
+                {split: int(entry["images"]) for split, entry in splits.items()},
+                {split: entry["pixels"] for split, entry in splits.items() if "pixels" in entry},
+                str(values["fingerprint"]),
+                values.get("categories", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
+
+    def pairs(self, root: Path) -> dict[str, list[Pair]]:
+        """The pairs of each split; raises DataError where they are not as many as were written."""
+        splits = {}
+        for split, number in self.counts.items():
+            pairs, findings = _pairs_of(root, split, split in self.pixels)
+            refuse_errors(findings, f"seg dataset check {root}")
+            if len(pairs) != number:
+                raise DataError(
+                    f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}; prepare it again"
+                )
+            splits[split] = pairs
+        return splits
+
+
+def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
+    if not with_masks:
+        return list_images(root / "images" / split)
+    pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
+    instances = root / "instances" / split
+    if instances.is_dir():
+        pairs = [
+            replace(pair, mask=MaskFile(pair.mask.path, instance_path=path))
+            if pair.mask and (path := instances / f"{pair.name}.png").is_file()
+            else pair
+            for pair in pairs
+        ]
+    return pairs, findings

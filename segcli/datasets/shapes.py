@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.drawing import CLASSES, IGNORE_INDEX, PALETTE, render
-from segcli.datasets.prepared import Source
+from segcli.datasets.source import Source
 from segcli.io.images import Mask, Pixels
 from segcli.task import Task
 
@@ -44,4 +44,4 @@ def dataset() -> Dataset:
 
 def source() -> Source:
     """The dataset, to be written as files."""
-    return Source("shapes", TASK, {}, dataset().splits, "embedded in segcli")
+    return Source("shapes", "embedded in segcli", dataset().splits, TASK)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from segcli.datasets.dataset import Sample
-from segcli.datasets.pairs import Progress, silent
+from segcli.datasets.processes import Progress, silent
 from segcli.engine.metrics import ConfusionMatrix, Logits, Scores
 from segcli.engine.predictor import Predictor
 from segcli.io.images import Mask, Pixels

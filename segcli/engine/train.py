@@ -69,7 +69,7 @@ def train(config: RunConfig, name: str, observe: Observer = lambda event: None) 
         UsageError: if the config asks for what is not there.
         DataError: if the data is wrong.
     """
-    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+    dataset = _open(config, observe)
     trainer = Trainer(config, dataset, observe)
     run = create_run(config.output_dir, name)
     write_text(run.config, config.to_yaml())
@@ -83,10 +83,17 @@ def resume(run: RunDir, config: RunConfig, observe: Observer = lambda event: Non
         UsageError: if the run is finished, or its data has changed.
         ModelError: if no state is whole.
     """
-    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+    dataset = _open(config, observe)
     trainer = Trainer(config, dataset, observe)
     trainer.load_state(load_checkpoint(run.state), run)
     return trainer.run(run)
+
+
+def _open(config: RunConfig, observe: Observer) -> Dataset:
+    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+    for remark in dataset.remarks:
+        observe(Said(remark))
+    return dataset
 
 
 @dataclass

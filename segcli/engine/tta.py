@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcli.datasets.dataset import Sample
-from segcli.datasets.pairs import Progress, silent
+from segcli.datasets.processes import Progress, silent
 from segcli.engine.evaluate import evaluate
 from segcli.engine.metrics import Logits, Scores
 from segcli.engine.predictor import Predictor, Resizing, resize_images, resize_logits

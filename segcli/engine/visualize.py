@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from segcli.datasets.dataset import Sample
-from segcli.datasets.pairs import Progress, silent
+from segcli.datasets.processes import Progress, silent
 from segcli.engine.predictor import Predictor, predict_mask
 from segcli.io.images import Mask, Pixels, read_image, write_image
 from segcli.task import IGNORED_COLOUR, Colour, Task

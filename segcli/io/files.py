@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from segcli.errors import SegError
+from segcli.errors import DataError, SegError, UsageError
 
 
 @contextmanager
@@ -64,6 +65,66 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
             _put_back(old, path)
             shutil.rmtree(staged, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def going_on_in(path: Path) -> Iterator[Path]:
+    """Gives a hidden folder beside `path` to fill, with what an interrupted attempt left there.
+
+    It takes the place of `path` when the block ends without an error. It stays where the block was interrupted or the
+    disk is full, and goes where a DataError says that what is to be written is wrong.
+
+    Raises:
+        UsageError: if another process fills it at this moment.
+        SegError: if it cannot be written, or the disk is full.
+    """
+    path = path.resolve()
+    staged, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    with _write_errors(path), _only_one(path):
+        _put_back(old, path)
+        staged.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staged
+        except DataError:
+            shutil.rmtree(staged)
+            raise
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+        try:
+            staged.replace(path)
+        finally:
+            _put_back(old, path)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same folder meanwhile, where the system can."""
+    was_there = path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with lock.open("w") as stream:
+            _lock(stream, path)
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    finally:
+        if not was_there and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def _lock(stream: IO[str], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another seg is writing {path} at this moment; wait for it, or stop it") from None
 
 
 def _put_back(old: Path, path: Path) -> None:

@@ -1,14 +1,16 @@
 """Images and masks: the only place where they are read and written."""
 
+import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from segcli.errors import DataError
+from segcli.errors import FileProblem
 from segcli.io.files import replacing
 from segcli.task import IGNORED_COLOUR, Colour
 
@@ -20,7 +22,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", "
 _LARGEST = 65535
 
 # Modes whose values fit 8 bits a channel, so that RGB loses nothing but alpha.
-_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_INDICES = {"L", "P"}
+_INTEGERS = {"I", "I;16", "I;16B", "I;16L"}
+_COLOURS = {"RGB", "RGBA"}
+_OF_PAGES = {"GIF", "PNG", "TIFF", "WEBP"}  # but not the second picture that a camera puts into a JPEG
+_ORIENTATION = 274  # EXIF tag; 1 is upright
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -30,7 +37,7 @@ def find_images(folder: Path) -> list[Path]:
         DataError: if there is no such folder.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        raise FileProblem(f"{folder}: no such folder", "missing")
     files = (path for path in _walk(folder, ()) if path.suffix.lower() in SUFFIXES)
     return sorted(files)
 
@@ -53,13 +60,10 @@ def read_image(path: Path) -> Pixels:
     """Reads an image as H×W×3 uint8 RGB, turned upright by its EXIF orientation.
 
     Raises:
-        DataError: if the file is missing, damaged, no image, or deeper than 8 bits.
+        FileProblem: if the file is missing, damaged, no image, of several pages, deeper than 8 bits or of more than
+            three channels and alpha.
     """
-    image = _open(path)
-    if image.mode not in _EIGHT_BIT:
-        raise DataError(f"{path} has pixels of mode {image.mode}; convert it to 8 bits a channel")
-    upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGB"))
+    return np.array(load_image(path).image.convert("RGB"))
 
 
 def read_mask(path: Path) -> Mask:
@@ -68,31 +72,110 @@ def read_mask(path: Path) -> Mask:
     A palette image gives its indices; a colour image whose channels are all equal gives the one channel.
 
     Raises:
-        DataError: if the file is missing, damaged, no image, or holds colours instead of indices.
+        FileProblem: if the file is missing, damaged, no image, or holds colours instead of indices.
     """
-    image = _open(path)
-    if image.mode in {"L", "P"}:
-        return np.array(image)
+    return mask_values(decode(path).image, path)
+
+
+def read_colours(path: Path) -> Mask:
+    """Reads a mask painted in colours as H×W int32, each colour as the number 0xRRGGBB."""
+    return colour_values(decode(path).image)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file decoded in full.
+
+    Attributes:
+        image: turned upright, in the mode that the file has.
+        path: the file.
+        depth: bits a channel in the file; Pillow narrows 16-bit colours to 8 without a word.
+        orientation: its EXIF orientation; 1 is upright.
+    """
+
+    image: Image.Image
+    path: Path
+    depth: int
+    orientation: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright."""
+        return self.image.height, self.image.width
+
+    def peculiarities(self) -> Iterator[str]:
+        """Names what is odd about a file that is read right all the same: kinds of notes in a check."""
+        if self.path.suffix != self.path.suffix.lower():
+            yield "suffix-case"
+        if self.image.mode in {"LA", "PA", "RGBA"} or "transparency" in self.image.info:
+            yield "alpha"
+        if self.image.mode in {"CMYK", "YCbCr"}:
+            yield "cmyk"
+        if self.image.mode == "1":
+            yield "one-bit"
+        if self.orientation != 1:
+            yield "exif"
+
+
+def load_image(path: Path, content: bytes | None = None) -> Decoded:
+    """Decodes a whole image file; raises as `read_image` does.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read already.
+    """
+    decoded = decode(path, content)
+    bands = len(decoded.image.getbands())
+    if decoded.image.mode == "RGBX" or bands > 4:
+        raise FileProblem(f"{path} has {bands} channels; write three of them as RGB", "channels")
+    if decoded.image.mode not in _EIGHT_BIT or decoded.depth > 8:
+        raise FileProblem(f"{path} has more than 8 bits a channel; scale it to 8 bits", "deep-image")
+    return decoded
+
+
+def mask_values(image: Image.Image, path: Path) -> Mask:
+    """The integers (H×W, uint8 or int32) that a decoded mask holds; raises FileProblem where it holds none."""
+    if image.mode in _INDICES:
+        return np.asarray(image)
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
-    if image.mode in {"I", "I;16", "I;16B", "I;16L"}:
-        values = np.asarray(image).astype(np.int32)
+    if image.mode in _INTEGERS or image.mode == "F":
+        values = np.asarray(image)
+        if image.mode == "F" and not (values == np.round(values)).all():
+            raise FileProblem(f"{path} holds fractions; a mask holds one integer a pixel", "mask-depth")
         if values.min(initial=0) < 0 or values.max(initial=0) > _LARGEST:
-            raise DataError(f"{path} holds {values.min()} … {values.max()}; mask values are 0 … {_LARGEST}")
-        return values
+            held = f"{values.min():.0f} … {values.max():.0f}"
+            raise FileProblem(f"{path} holds {held}; mask values are 0 … {_LARGEST}", "mask-depth")
+        return values.astype(np.int32)
     if image.mode in {"LA", "PA"}:
-        return np.asarray(image)[..., 0]
-    if image.mode in {"RGB", "RGBA"}:
-        values = np.asarray(image)[..., :3]
-        if (values == values[..., :1]).all():
-            return np.ascontiguousarray(values[..., 0])
-        raise DataError(f"{path} is a colour image, not class indices; convert its colours to indices 0…C-1 first")
-    raise DataError(f"{path} has pixels of mode {image.mode}; a mask holds one integer a pixel")
+        return np.ascontiguousarray(np.asarray(image)[..., 0])
+    if image.mode in _COLOURS:
+        channels = np.asarray(image)[..., :3]
+        if (channels == channels[..., :1]).all():
+            return np.ascontiguousarray(channels[..., 0])
+        raise FileProblem(
+            f"{path} is a colour image, not class indices; `seg dataset prepare folder --palette FILE` (or "
+            f"`--palette auto`) turns colours into indices",
+            "colour-mask",
+        )
+    raise FileProblem(f"{path} has pixels of mode {image.mode}; a mask holds one integer a pixel", "mask-depth")
+
+
+def colour_values(image: Image.Image) -> Mask:
+    """The colours of a decoded mask as H×W int32, each as the number 0xRRGGBB."""
+    channels = np.asarray(image.convert("RGB")).astype(np.int32)
+    return channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
 
 
 def write_mask(path: Path, mask: Mask, palette: Sequence[Colour] = ()) -> None:
     """Writes class indices (H×W) as a PNG: 8 bits with the palette embedded, 16 bits where they need it."""
-    if mask.max(initial=0) > 255:
+    with replacing(path) as staged:
+        staged.write_bytes(encode_mask(mask, palette))
+
+
+def encode_mask(mask: Mask, palette: Sequence[Colour] | None = None, deep: bool = False) -> bytes:
+    """The PNG that `write_mask` writes; of 16 bits where `deep` asks for it or a value needs it."""
+    if deep or mask.max(initial=0) > 255:
         image = Image.fromarray(mask.astype(np.uint16))
     else:
         image = Image.fromarray(mask.astype(np.uint8))
@@ -101,8 +184,9 @@ def write_mask(path: Path, mask: Mask, palette: Sequence[Colour] = ()) -> None:
             if len(palette) < 256:
                 colours[255] = IGNORED_COLOUR
             image.putpalette([channel for colour in colours for channel in colour])
-    with replacing(path) as staged:
-        image.save(staged, format="PNG")
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", compress_level=4)  # of level 6's size, in half of its time
+    return stream.getvalue()
 
 
 def write_image(path: Path, image: Pixels) -> None:
@@ -112,23 +196,59 @@ def write_image(path: Path, image: Pixels) -> None:
         Image.fromarray(image).save(staged, **options)
 
 
-def _open(path: Path) -> Image.Image:
-    """Decodes a whole file, so that a truncated one is found here."""
+def decode(path: Path, content: bytes | None = None, first_page: bool = False) -> Decoded:
+    """Decodes a whole file, so that a truncated one is found here.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read already.
+        first_page: of several pages, take the first.
+
+    Raises:
+        FileProblem: if it is missing, damaged, no image, or of several pages.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            depth = _depth(image)
+            pages = getattr(image, "n_frames", 1) if image.format in _OF_PAGES else 1
+            if pages > 1 and not first_page:
+                raise FileProblem(f"{path} holds {pages} pages; keep one", "pages")
             image.load()
+            orientation = image.getexif().get(_ORIENTATION, 1)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from None
-    return image
+    return Decoded(ImageOps.exif_transpose(image) if orientation != 1 else image, path, depth, orientation)
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _depth(image: Image.Image) -> int:
+    """Bits a channel in the file, before Pillow narrows 16-bit colours to 8 without a word."""
+    return 16 if any(";16" in str(tile[3]) for tile in getattr(image, "tile", [])) else 8
+
+
+def _unreadable(path: Path, error: Exception) -> FileProblem:
+    if path.is_symlink() and not path.exists():
+        return FileProblem(f"{path} is a link to {path.readlink()}, which is not there", "broken-link")
     if not path.exists():
-        return DataError(f"{path}: no such file")
+        return FileProblem(f"{path}: no such file", "missing")
     if path.is_dir():
-        return DataError(f"{path} is a folder, not an image")
+        return FileProblem(f"{path} is a folder, not an image", "folder")
     if path.stat().st_size == 0:
-        return DataError(f"{path} is empty (0 bytes); replace or remove it")
+        return FileProblem(f"{path} is empty (0 bytes); replace or remove it", "empty")
     if isinstance(error, UnidentifiedImageError):
-        return DataError(f"{path} is not an image; replace or remove it")
-    return DataError(f"{path} is damaged: {error}; replace or remove it")
+        channels = _tiff_channels(path)
+        if channels > 4:
+            return FileProblem(f"{path} has {channels} channels; write three of them as RGB", "channels")
+        return FileProblem(f"{path} is not an image; replace or remove it", "not-an-image")
+    return FileProblem(f"{path} is damaged: {error}; replace or remove it", "damaged")
+
+
+def _tiff_channels(path: Path) -> int:
+    """Channels of a TIFF file that Pillow cannot decode; 0 where it is none."""
+    try:
+        with path.open("rb") as stream:
+            directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+            stream.seek(directory.next)
+            directory.load(stream)
+            return int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))
+    except (SyntaxError, OSError, ValueError, TypeError, KeyError):
+        return 0

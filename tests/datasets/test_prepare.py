@@ -7,15 +7,24 @@ from PIL import Image
 
 from segcli.config import DatasetConfig
 from segcli.datasets import camvid, voc
-from segcli.datasets.folder import FolderOptions, deal
+from segcli.datasets.dataset import Dataset
 from segcli.datasets.folder import find as find_folder
 from segcli.datasets.opening import open_dataset
-from segcli.datasets.pairs import match_pairs
-from segcli.datasets.prepared import open_prepared, write_prepared
+from segcli.datasets.prepared import open_prepared, prepare
 from segcli.datasets.shapes import source as shapes_source
+from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, UsageError
 from segcli.io.images import read_mask
 from segcli.task import voc_palette
+
+
+def write_prepared(source: Source, target: Path, options: Options | None = None, copy: bool = False) -> Dataset:
+    return prepare(source, target, options, copy).dataset
+
+
+def prepare_folder(root: Path, target: Path, **options: object) -> Dataset:
+    chosen = Options(**options)  # type: ignore[arg-type]
+    return write_prepared(find_folder(root, chosen), target, chosen)
 
 
 def write_camvid(root: Path) -> Path:
@@ -74,20 +83,8 @@ def test_voc_follows_its_lists(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset.splits["train"]] == ["a", "b"]
     assert np.array_equal(dataset.splits["val"][0].read()[1], read_mask(home / "SegmentationClass" / "c.png"))
     (home / "JPEGImages" / "c.jpg").unlink()
-    with pytest.raises(DataError, match=r"c.jpg: no such file, but .*val.txt lists c"):
-        voc.find(tmp_path)
-
-
-def test_a_folder_is_dealt_by_ratios_and_seed(tmp_path: Path) -> None:
-    pairs = match_pairs(write_pairs(tmp_path, 20) / "images", tmp_path / "masks")
-    splits = deal(pairs, (0.6, 0.2, 0.2), seed=1)
-    assert {split: len(found) for split, found in splits.items()} == {"train": 12, "val": 4, "test": 4}
-    assert sorted(pair.name for found in splits.values() for pair in found) == [pair.name for pair in pairs]
-    assert deal(pairs, (3, 1, 1), seed=1) == splits
-    assert deal(pairs, (0.6, 0.2, 0.2), seed=2) != splits
-    for ratios in ((1.0, 0.0), (1.0,), (-1.0, 2.0)):
-        with pytest.raises(UsageError, match="--split"):
-            deal(pairs, ratios, seed=0)
+    with pytest.raises(DataError, match=r"c.jpg: no such file, but a list names c"):
+        write_prepared(voc.find(tmp_path), tmp_path / "out")
 
 
 def test_a_folder_with_splits_keeps_them_and_its_nesting(tmp_path: Path) -> None:
@@ -96,32 +93,32 @@ def test_a_folder_with_splits_keeps_them_and_its_nesting(tmp_path: Path) -> None
         for kind in ("images", "masks"):
             (tmp_path / "src" / kind / split).mkdir(parents=True)
             (tmp_path / "flat" / kind).rename(tmp_path / "src" / kind / split / "city")
-    dataset = write_prepared(find_folder(tmp_path / "src", FolderOptions()), tmp_path / "out")
+    dataset = prepare_folder(tmp_path / "src", tmp_path / "out")
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 3, "val": 2}
     assert dataset.splits["train"][0].name.startswith("city/")
     assert dataset.task.classes == ("class_0", "class_1", "class_2")
 
 
 def test_binary_masks_are_refused_until_255_is_declared(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 4, values=(0, 255, 255))
+    root = write_pairs(tmp_path / "mine", 4, values=(0, 255, 255))
     with pytest.raises(DataError, match=r"the masks hold only 0 and 255 .*--map 255=1.*--ignore-index 255"):
-        find_folder(tmp_path, FolderOptions())
-    dataset = write_prepared(find_folder(tmp_path, FolderOptions(value_map={255: 1})), tmp_path / "out")
+        prepare_folder(root, tmp_path / "out")
+    dataset = prepare_folder(root, tmp_path / "out", value_map={255: 1})
     assert set(np.unique(dataset.splits["train"][0].read()[1])) == {0, 1}
     with pytest.raises(DataError, match="a single class"):
-        find_folder(tmp_path, FolderOptions(ignore_index=255))
+        prepare_folder(root, tmp_path / "out", ignore_index=255)
 
 
 def test_an_ignored_value_of_a_folder_becomes_255(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 4, values=(0, 1, 9))
-    dataset = write_prepared(find_folder(tmp_path, FolderOptions(ignore_index=9)), tmp_path / "out")
+    root = write_pairs(tmp_path / "mine", 4, values=(0, 1, 9))
+    dataset = prepare_folder(root, tmp_path / "out", ignore_index=9)
     assert dataset.task.ignore_index == 255
     assert set(np.unique(dataset.splits["train"][0].read()[1])) == {0, 1, 255}
 
 
 def test_shapes_as_files_are_the_embedded_ones(tmp_path: Path) -> None:
     source = shapes_source()
-    few = type(source)(source.name, source.task, {}, {split: list(s)[:3] for split, s in source.splits.items()}, "x")
+    few = Source(source.name, "x", {split: list(s)[:3] for split, s in source.splits.items()}, source.task)
     dataset = write_prepared(few, tmp_path / "out")
     for written, drawn in zip(dataset.splits["val"], source.splits["val"], strict=False):
         for a, b in zip(written.read(), drawn.read(), strict=True):
@@ -135,7 +132,7 @@ def test_another_folder_is_never_overwritten(tmp_path: Path) -> None:
         write_prepared(camvid.find(write_camvid(tmp_path / "native")), tmp_path / "mine")
 
 
-def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
+def test_a_refused_preparation_leaves_nothing(tmp_path: Path) -> None:
     native = write_camvid(tmp_path / "native")
     mask = native / "valannot" / "1.png"
     mask.write_bytes(mask.read_bytes()[:50])
@@ -174,7 +171,7 @@ def test_a_damaged_image_is_found_while_preparing(tmp_path: Path) -> None:
         write_prepared(camvid.find(native), tmp_path / "out")
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train", "valid")])
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "others")])
 def test_subfolders_that_look_like_splits_but_are_not_whole_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     for name in names:
         write_pairs(tmp_path / "flat", 3)
@@ -182,14 +179,14 @@ def test_subfolders_that_look_like_splits_but_are_not_whole_are_refused(tmp_path
             (tmp_path / "src" / kind).mkdir(parents=True, exist_ok=True)
             (tmp_path / "flat" / kind).rename(tmp_path / "src" / kind / name)
     with pytest.raises(DataError, match="looks like splits"):
-        find_folder(tmp_path / "src", FolderOptions())
+        find_folder(tmp_path / "src", Options())
 
 
 def test_class_names_are_checked(tmp_path: Path) -> None:
     write_pairs(tmp_path, 4)
     for classes, message in ((["a", "a"], "twice"), (["a"], "at least 2"), (["a", ""], "empty name")):
         with pytest.raises(UsageError, match=message):
-            find_folder(tmp_path, FolderOptions(classes=classes))
+            find_folder(tmp_path, Options(classes=classes))
 
 
 def test_a_link_to_the_target_stays_a_link(tmp_path: Path) -> None:

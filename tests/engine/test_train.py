@@ -109,7 +109,7 @@ def test_two_classes_train_with_one_channel(tiny: Callable[..., RunConfig], tmp_
     for split, start in (("train", 0), ("val", 50)):
         write_pairs(tmp_path / "two" / split, 4, start=start, values=(0, 255, 255))
     folders = {f"{s}_{k}_dir": str(tmp_path / "two" / s / k) for s in ("train", "val") for k in ("images", "masks")}
-    config = tiny(train={"epochs": 10}, optimizer={"lr": 1e-2})
+    config = tiny(train={"epochs": 20}, optimizer={"lr": 1e-2})
     config = config.model_copy(update={"dataset": type(config.dataset)(**folders, map={255: 1})})
     result = train(config, "two")
     network, card = load_bundle(result.run.best)

@@ -31,7 +31,7 @@ def test_eight_bit_modes_become_rgb(tmp_path: Path, mode: str) -> None:
 
 def test_deep_images_are_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(RNG.integers(0, 60000, (4, 5)).astype(np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match=r"deep.png has pixels of mode I;16; convert it to 8 bits"):
+    with pytest.raises(DataError, match=r"deep.png has more than 8 bits a channel; scale it to 8 bits"):
         read_image(tmp_path / "deep.png")
 
 

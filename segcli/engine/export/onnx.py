@@ -7,7 +7,7 @@ import onnx
 
 from segcli.datasets import shapes
 from segcli.datasets.opening import open_for_model
-from segcli.datasets.pairs import Progress, silent
+from segcli.datasets.processes import Progress, silent
 from segcli.engine.backends.onnxruntime import OnnxBackend
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.export.conversion import convert, to_fp16

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.pairs import Progress, silent
+from segcli.datasets.processes import Progress, silent
 from segcli.engine.predictor import Predictor, resize_images
 from segcli.errors import ExportError
 from segcli.io.images import Pixels

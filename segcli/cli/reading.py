@@ -1,0 +1,120 @@
+"""The options that say how a dataset is read, shared by the commands of `seg dataset`."""
+
+import inspect
+import shlex
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segcli.cli import options
+from segcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from segcli.datasets.source import Options
+
+_AUTO = "auto"
+
+
+def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command these options; its parameter `reading` gets them as one `Options`, `typed` as a command line."""
+
+    @wraps(command)
+    def wrapped(**values: Any) -> None:
+        own = {name: value for name, value in values.items() if name in signature.parameters}
+        others = {name: value for name, value in values.items() if name not in signature.parameters}
+        command(**others, reading=_read(**own), typed=_as_typed(own))
+
+    signature = inspect.signature(_read)
+    kept = [item for item in inspect.signature(command).parameters.values() if item.name not in {"reading", "typed"}]
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in [*kept, *signature.parameters.values()]]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
+    return wrapped
+
+
+def _as_typed(values: Mapping[str, Any]) -> str:
+    """The options that differ from their defaults, as one would type them."""
+    words = []
+    for name, parameter in inspect.signature(_read).parameters.items():
+        value, option = values[name], "--map" if name == "value_map" else f"--{name.replace('_', '-')}"
+        if value != parameter.default:
+            words += [word for part in (value if isinstance(value, list) else [value]) for word in (option, str(part))]
+    return shlex.join(words)
+
+
+def _read(
+    images: Annotated[str, typer.Option(help="Folder of images, below the dataset.")] = "images",
+    masks: Annotated[str, typer.Option(help="Folder of masks (or the annotation file), below the dataset.")] = "masks",
+    image_name: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Stem of an image, such as '{name}_rgb'.")
+    ] = "{name}",
+    mask_name: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Stem of its mask, such as '{name}_mask'.")
+    ] = "{name}",
+    palette: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|auto",
+            help="Masks hold colours: a file with a line a class (`128 0 0 car`), or auto to find them.",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Names of the classes, or their number. [default: counted]")
+    ] = None,
+    value_map: Annotated[
+        list[str] | None, typer.Option("--map", metavar="VALUE=CLASS", help="What a mask value means.")
+    ] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The mask value to ignore. [default: 255]")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Shares of train, val and maybe test. [default: 0.8,0.2]")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPLIT=FILE", help="A file with the names of a split's images; once for each split."),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Images whose names give the same match stay in one split: '^[^_]+'."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="cityscapes: fine or coarse; coco_stuff: classes or supercategories; coco: instances or panoptic."
+        ),
+    ] = None,
+) -> "Options":
+    from segcli.datasets.colours import read_palette
+    from segcli.datasets.source import Options
+
+    if palette == _AUTO:
+        colours: dict[str, tuple[int, int, int]] | None = {}
+    else:
+        colours = None if palette is None else read_palette(Path(palette))
+    return Options(
+        images, masks, image_name, mask_name, colours,
+        options.numbers(split, "--split") if split else None,
+        _split_files(names or []),
+        group_by, seed, _classes(classes), ignore_index,
+        options.value_map(value_map or []),
+        variant,
+    )  # fmt: skip
+
+
+def _classes(text: str | None) -> list[str] | int | None:
+    if text is None:
+        return None
+    return int(text) if text.isdigit() else [name.strip() for name in text.split(",")]
+
+
+def _split_files(texts: list[str]) -> dict[str, Path]:
+    files = {}
+    for text in texts:
+        split, equals, file = text.partition("=")
+        if not equals or split not in {"train", "val", "test"}:
+            raise UsageError(f"--names {text}: expected SPLIT=FILE, as in --names train=train.txt")
+        files[split] = Path(file)
+    return files

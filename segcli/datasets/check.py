@@ -1,0 +1,126 @@
+"""The data doctor: everything that is wrong with a dataset, and the command that mends it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcli.datasets.findings import KINDS, Finding, Kind, Severity
+from segcli.datasets.opening import open_source
+from segcli.datasets.processes import Progress, silent
+from segcli.datasets.source import Options
+from segcli.datasets.survey import Survey, survey
+
+_BY_SEVERITY = list(Severity)
+
+
+@dataclass(frozen=True)
+class Row:
+    """All findings of one kind.
+
+    Attributes:
+        kind: what they are.
+        findings: in the order of the files.
+        command: what mends them; empty where nobody but a person can.
+    """
+
+    kind: Kind
+    findings: Sequence[Finding]
+    command: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        root: the dataset.
+        survey: what was seen of it.
+        rows: a row a kind of finding, the worst first.
+    """
+
+    root: Path
+    survey: Survey
+    rows: Sequence[Row]
+
+    @property
+    def pairs(self) -> dict[str, int]:
+        """Pairs by split."""
+        return {split: len(items) for split, items in self.survey.source.splits.items()}
+
+    def count(self, severity: Severity) -> int:
+        """Findings of a severity."""
+        return sum(len(row.findings) for row in self.rows if row.kind.severity is severity)
+
+    @property
+    def errors(self) -> int:
+        """Findings that would make training or its figures wrong."""
+        return self.count(Severity.ERROR)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "dataset": str(self.root),
+            "pairs": self.pairs,
+            **{f"{severity.value}s": self.count(severity) for severity in Severity},
+            "findings": [
+                {
+                    "kind": row.kind.name,
+                    "severity": row.kind.severity.value,
+                    "what": row.kind.title,
+                    "count": len(row.findings),
+                    "mend": row.command,
+                    "files": [{"file": str(item.file), "message": item.message} for item in row.findings],
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def check(
+    root: Path, layout: str | None = None, options: Options | None = None, progress: Progress = silent, typed: str = ""
+) -> Report:
+    """Decodes every file of a dataset and judges what it holds.
+
+    Args:
+        root: a prepared dataset, a folder with images/ and masks/, or a native dataset.
+        layout: its layout; None tells it by what lies in the folder.
+        options: how to read it, where the layout leaves that open.
+        progress: told of each pair.
+        typed: the arguments to repeat in the commands that mend; empty is the folder.
+
+    Raises:
+        UsageError: if the folder is no dataset.
+        DataError: if it cannot be read at all.
+    """
+    options = options or Options()
+    found = survey(open_source(root, layout, options), options, progress)
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in found.findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    kinds = sorted((KINDS[name] for name in by_kind), key=lambda kind: _BY_SEVERITY.index(kind.severity))
+    typed = typed or str(root)
+    return Report(root, found, [Row(kind, by_kind[kind.name], _command(kind, found, by_kind, typed)) for kind in kinds])
+
+
+def _command(kind: Kind, found: Survey, by_kind: Mapping[str, Sequence[Finding]], typed: str) -> str:
+    """The command that mends a kind of finding."""
+    if kind.name == "ambiguous":
+        return f"seg dataset check {typed} --map 255=1"
+    if kind.name == "colour-mask":
+        return f"seg dataset check {typed} --palette auto"
+    if kind.name == "near-duplicate":
+        return "seg dataset prepare folder … --group-by REGEX" if not found.source.task else ""
+    if kind.name == "unknown-values":
+        findings = by_kind[kind.name]
+        value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
+        if holders > max(2, sum(map(len, found.looks.values())) // 4) and not found.source.colours:
+            return f"seg dataset check {typed} --map {value}=CLASS"
+    if kind.mended and found.encoding is not None:
+        return f"seg dataset check {typed} --fix {_mended_name(found)}"
+    return ""
+
+
+def _mended_name(found: Survey) -> str:
+    return f"{Path(found.source.origin).name or found.source.name}-mended"

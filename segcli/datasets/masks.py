@@ -1,0 +1,142 @@
+"""Where a mask comes from: an image file, or an annotation that is drawn."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from segcli.errors import FileProblem
+from segcli.io.images import Decoded, Mask, colour_values, decode, mask_values
+
+
+@dataclass(frozen=True)
+class MaskLook:
+    """What a mask holds.
+
+    Attributes:
+        size: height and width.
+        values: pixels by value.
+        digest: sha256 of its content.
+        peculiarities: kinds of notes.
+    """
+
+    size: tuple[int, int]
+    values: Mapping[int, int]
+    digest: str
+    peculiarities: tuple[str, ...] = ()
+
+
+class MaskSource(Protocol):
+    """A mask as integers, whose meaning an encoding knows."""
+
+    @property
+    def path(self) -> Path:
+        """The file it comes from."""
+
+    def values(self, height: int, width: int) -> Mask:
+        """The integers, H×W.
+
+        Args:
+            height: that of the image; a mask that is drawn gets this size.
+            width: likewise.
+
+        Raises:
+            FileProblem: if the file cannot be used.
+        """
+
+    def instances(self, height: int, width: int) -> Mask | None:
+        """The number of the object (from 1, over all classes) at each pixel, H×W uint16; 0 where there is none.
+
+        None where the source tells no objects apart.
+        """
+
+    def look(self, height: int, width: int) -> MaskLook:
+        """Reads it in full and says what it holds; raises as `values` does."""
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask in an image file.
+
+    Attributes:
+        path: the file.
+        colours: its values are colours, as 0xRRGGBB.
+        instance_path: an image file that tells objects apart.
+        instance_values: the first and the last of its values that are objects.
+    """
+
+    path: Path
+    colours: bool = False
+    instance_path: Path | None = None
+    instance_values: tuple[int, int] = (1, 65535)
+
+    def values(self, height: int, width: int) -> Mask:
+        """The integers as they stand in the file, whatever the image's size."""
+        return self._values(decode(self.path))
+
+    def _values(self, decoded: Decoded) -> Mask:
+        return colour_values(decoded.image) if self.colours else mask_values(decoded.image, self.path)
+
+    def instances(self, height: int, width: int) -> Mask | None:
+        """The objects of the second file, numbered from 1 in the order of their values."""
+        if self.instance_path is None:
+            return None
+        values = mask_values(decode(self.instance_path).image, self.instance_path)
+        return number_objects(values, *self.instance_values)
+
+    def look(self, height: int, width: int) -> MaskLook:
+        """Decodes the file in full, checksums included."""
+        content = read_whole(self.path)
+        decoded = decode(self.path, content)
+        peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.image.format == "JPEG" else [])]
+        if decoded.image.mode in {"L", "P"} and not self.colours:
+            values = {value: count for value, count in enumerate(decoded.image.histogram()) if count}
+        else:
+            values = count_values(self._values(decoded))
+            if decoded.image.mode.startswith("I") and max(values) <= 255:
+                peculiarities.append("sixteen-bit")
+        return MaskLook(decoded.size, values, hashlib.sha256(content).hexdigest(), tuple(peculiarities))
+
+
+def read_whole(path: Path) -> bytes:
+    """Reads a file; where it is a PNG, verifies the checksum of each chunk, which decoding alone does not.
+
+    Raises:
+        FileProblem: if it is not there or its content was changed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if content.startswith(b"\x89PNG"):
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise FileProblem(f"{path} is damaged: {error}; replace or remove it", "damaged") from None
+    elif not content:
+        decode(path)  # says what is wrong
+    return content
+
+
+def count_values(values: Mask) -> dict[int, int]:
+    """Pixels by value."""
+    if values.max(initial=0) <= 65535:
+        histogram = np.bincount(values.ravel())
+        present = np.flatnonzero(histogram)
+        return dict(zip(present.tolist(), histogram[present].tolist(), strict=True))
+    present, counts = np.unique(values, return_counts=True)
+    return dict(zip(present.tolist(), counts.tolist(), strict=True))
+
+
+def number_objects(values: Mask, first: int, last: int) -> Mask:
+    """Numbers the values first…last from 1 in their order; others become 0."""
+    objects = np.unique(values)
+    objects = objects[(objects >= first) & (objects <= last)]
+    numbers = np.searchsorted(objects, values) + 1
+    return np.where(np.isin(values, objects), numbers, 0).astype(np.uint16)

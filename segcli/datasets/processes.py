@@ -1,0 +1,89 @@
+"""The same work on many files, by several processes, in order and with little in memory."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from segcli.errors import SegError
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many are done and how many there are."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_FEW = 48  # items that are done before other processes have started
+_CHUNK = 8  # items that go to a process at a time
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that nobody watches."""
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    what: str,
+    progress: Progress = silent,
+    processes: int | None = None,
+) -> Iterator[Result]:
+    """The results of a function on each item, in the items' order.
+
+    Args:
+        work: what is done; it and the items travel to other processes, and so must be picklable.
+        items: what it is done to.
+        what: what to call it in the progress.
+        progress: told of each item done.
+        processes: how many do it; None is one a core, and none beside this one for a few items.
+
+    Raises:
+        SegError: what `work` raises, or that a process was killed.
+    """
+    if processes is None:
+        processes = available_cores() if len(items) >= _FEW else 1
+    results = _by_processes(work, items, processes) if processes > 1 else map(work, items)
+    for done, result in enumerate(results, 1):
+        progress(what, done, len(items))
+        yield result
+
+
+def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
+    # A process forked from one with threads (of torch, of a progress bar) may hang: fork from a fresh one.
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name == "posix":
+        context.set_forkserver_preload([work.__module__ if hasattr(work, "__module__") else __name__])
+    pool = ProcessPoolExecutor(processes, context, initializer=_start)
+    chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+    try:
+        waiting: deque[Future[list[Result]]] = deque(
+            pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 4 * processes)
+        )
+        while waiting:
+            results = waiting.popleft().result()
+            waiting.extend(pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 1))
+            yield from results
+    except BrokenProcessPool:
+        raise SegError(
+            "a process that reads files was killed, likely for want of memory; free some and go on"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _work_on(work: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in chunk]
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the main process ends its workers
