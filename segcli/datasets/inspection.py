@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -59,13 +60,12 @@ def inspect(
     processes: int | None = None,
 ) -> dict[str, list[Look]]:
     """Looks at every pair, by several processes; gives the looks by split in the pairs' order."""
-    seen = {split: [memory and memory.get(item) for item in items] for split, items in splits.items()}
-    looks = {}
-    for split, items in splits.items():
-        new = [item for item, look in zip(items, seen[split], strict=True) if look is None]
-        fresh = zip(new, each(look_at, new, f"checking {split}".strip(), progress, processes), strict=True)
-        looks[split] = [look or _remember(memory, *next(fresh)) for look in seen[split]]
-    return looks
+    items = [item for found in splits.values() for item in found]
+    seen = [memory and memory.get(item) for item in items]
+    new = [item for item, look in zip(items, seen, strict=True) if look is None]
+    fresh = zip(new, each(look_at, new, "checking files", progress, processes), strict=True)
+    looks = iter([look or _remember(memory, *next(fresh)) for look in seen])
+    return {split: list(islice(looks, len(found))) for split, found in splits.items()}
 
 
 def _remember(memory: Memory | None, item: Pair | Sample, look: Look) -> Look:
@@ -76,8 +76,11 @@ def _remember(memory: Memory | None, item: Pair | Sample, look: Look) -> Look:
 
 def look_at(item: Pair | Sample) -> Look:
     """Decodes an image and its mask in full; what is wrong becomes a finding."""
-    if not isinstance(item, Pair):
-        return _look_at_made(item)
+    return look_closely(item)[0] if isinstance(item, Pair) else _look_at_made(item)
+
+
+def look_closely(item: Pair) -> tuple[Look, MaskLook | None]:
+    """As `look_at`, with what was seen of the mask by itself; None where there is no readable one."""
     findings: list[Finding] = []
     size, image_digest, likeness = None, "", 0
     try:
@@ -90,7 +93,7 @@ def look_at(item: Pair | Sample) -> Look:
         findings.append(Finding(problem.kind, item.image, str(problem)))
     mask = _look_at_mask(item, size, findings)
     values, mask_digest = (mask.values, mask.digest) if mask else (None, "")
-    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings))
+    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings)), mask
 
 
 def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Finding]) -> MaskLook | None:

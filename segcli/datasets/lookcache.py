@@ -1,6 +1,8 @@
 """Keeps what was seen of files, so that files that have not changed are not decoded again."""
 
+import hashlib
 import json
+import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -32,7 +34,9 @@ class LookCache:
         """Keeps what was seen of a pair, on disk at once."""
         if self._stream is None:
             self._stream = self.path.open("a", encoding="utf-8")
-        self._stream.write(json.dumps([_key(item), _to_json(look)]) + "\n")
+        key = _key(item)
+        self._looks[key] = look
+        self._stream.write(json.dumps([key, _to_json(look)]) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -45,7 +49,10 @@ def _key(item: Pair | Sample) -> str:
     if not isinstance(item, Pair):
         return item.name
     mask = item.mask
-    mode = "colours" if isinstance(mask, MaskFile) and mask.colours else "values"
+    if mask is None or isinstance(mask, MaskFile):
+        mode = "colours" if mask and mask.colours else "values"
+    else:  # what is drawn depends on more than the file it comes from
+        mode = hashlib.sha256(pickle.dumps(mask)).hexdigest()
     return "|".join([item.name, mode, *(_stamp(path) for path in (item.image, mask.path if mask else None) if path)])
 
 

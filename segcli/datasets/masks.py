@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +22,14 @@ class MaskLook:
         size: height and width.
         values: pixels by value.
         digest: sha256 of its content.
+        pixels: gives the values themselves, H×W.
         peculiarities: kinds of notes.
     """
 
     size: tuple[int, int]
     values: Mapping[int, int]
     digest: str
+    pixels: Callable[[], Mask]
     peculiarities: tuple[str, ...] = ()
 
 
@@ -100,7 +102,8 @@ class MaskFile:
             values = count_values(self._values(decoded))
             if decoded.image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
-        return MaskLook(decoded.size, values, hashlib.sha256(content).hexdigest(), tuple(peculiarities))
+        digest = hashlib.sha256(content).hexdigest()
+        return MaskLook(decoded.size, values, digest, lambda: self._values(decoded), tuple(peculiarities))
 
 
 def read_whole(path: Path) -> bytes:
@@ -122,6 +125,13 @@ def read_whole(path: Path) -> bytes:
     elif not content:
         decode(path)  # says what is wrong
     return content
+
+
+def look_at_values(values: Mask) -> MaskLook:
+    """What a mask that is no file of its own holds."""
+    height, width = int(values.shape[0]), int(values.shape[1])
+    digest = hashlib.sha256(f"{height} {width} ".encode() + values.tobytes()).hexdigest()
+    return MaskLook((height, width), count_values(values), digest, lambda: values)
 
 
 def count_values(values: Mask) -> dict[int, int]:

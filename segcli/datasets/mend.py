@@ -1,6 +1,5 @@
 """Writes a mended copy of a dataset as a prepared one; the source is never touched."""
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from segcli.datasets.check import Report
 from segcli.datasets.dataset import MaskEncoding, Sample
 from segcli.datasets.findings import Finding, Severity
 from segcli.datasets.inspection import Look
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, count_values
+from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
 from segcli.datasets.pairs import Pair
 from segcli.datasets.prepared import prepare
 from segcli.datasets.processes import Progress, silent
@@ -210,9 +209,7 @@ class MendedMask:
 
     def look(self, height: int, width: int) -> MaskLook:
         """Reads it and says what it holds."""
-        values = self.values(height, width)
-        digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
-        return MaskLook((values.shape[0], values.shape[1]), count_values(values), digest)
+        return look_at_values(self.values(height, width))
 
     def _raw_values(self) -> Mask:
         if isinstance(self.source, MaskFile) and "pages" in self.wrong:

@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segcli.config import DatasetConfig
-from segcli.datasets import shapes
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.explicit import open_folders
-from segcli.datasets.layouts import LAYOUTS, Layout
+from segcli.datasets.layouts import LAYOUTS, Layout, shapes
 from segcli.datasets.prepared import DESCRIPTION, open_prepared, prepared_source
 from segcli.datasets.processes import Progress, silent
 from segcli.datasets.source import Options, Source

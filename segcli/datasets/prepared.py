@@ -5,23 +5,25 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from segcli.datasets.dataset import SPLITS, Dataset, MaskEncoding, Sample
 from segcli.datasets.findings import Finding, refuse_errors
-from segcli.datasets.inspection import Look
+from segcli.datasets.inspection import Look, broken, look_closely
 from segcli.datasets.lookcache import LookCache
 from segcli.datasets.manifest import FileRow, Manifest, row_of
 from segcli.datasets.masks import MaskFile
 from segcli.datasets.pairs import Pair, list_images, match_pairs
 from segcli.datasets.processes import Progress, each, silent
-from segcli.datasets.source import Options, Source
+from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.datasets.survey import Survey, as_samples, survey
 from segcli.errors import DataError
 from segcli.io.files import going_on_in, write_text
-from segcli.io.images import encode_mask, write_image
+from segcli.io.images import Mask, encode_mask, write_image
 from segcli.task import Task, default_ignore_index
 from segcli.yamlfile import dump_yaml, read_yaml
 
@@ -71,11 +73,10 @@ def prepare(
     if target.exists() and not (target / DESCRIPTION).is_file() and (target.is_file() or any(target.iterdir())):
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     with going_on_in(target) as folder:
-        memory = LookCache(folder / _LOOKS)
-        try:
+        with closing(LookCache(folder / _LOOKS)) as memory:
+            if source.task is not None and UNDEALT not in source.splits:
+                _write_ahead(source, folder, copy, progress, memory)
             found = survey(source, options, progress, memory)
-        finally:
-            memory.close()
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
         _write(replace(found, encoding=_standard(found.settled())), folder, copy, progress)
@@ -103,6 +104,25 @@ class _Job:
         return f"{self.split}/{self.item.name}"
 
 
+def _write_ahead(source: Source, folder: Path, copy: bool, progress: Progress, memory: LookCache) -> None:
+    """Looks at pairs and writes those that are right in one go, where it is known what their values mean."""
+    assert source.task is not None
+    writer = _PairWriter(folder, _standard(MaskEncoding(source.task, source.value_map, source.colours)), copy)
+    done = dict(_read_done(folder))
+    jobs = [(split, item, memory.get(item)) for split, items in source.splits.items() for item in items]
+    waiting = [
+        (split, item)
+        for split, item, look in jobs
+        if isinstance(item, Pair) and (look is None or writer.key(_Job(split, item, look)) not in done)
+    ]
+    with (folder / _DONE).open("a", encoding="utf-8") as journal:
+        work = each(writer.look_and_write, waiting, "checking and writing", progress)
+        for (split, item), (look, rows) in zip(waiting, work, strict=True):
+            memory.put(item, look)
+            if rows:
+                _add_done(journal, writer.key(_Job(split, item, look)), rows)
+
+
 def _write(found: Survey, folder: Path, copy: bool, progress: Progress) -> None:
     """Writes every pair that an earlier attempt has not written, then what describes them."""
     writer = _PairWriter(folder, found.settled(), copy)
@@ -111,7 +131,7 @@ def _write(found: Survey, folder: Path, copy: bool, progress: Progress) -> None:
         for split, items in found.source.splits.items()
         for item, look in zip(items, found.looks[split], strict=True)
     ]
-    done = dict(_read_done(folder, writer))
+    done = dict(_read_done(folder))
     waiting = [job for job in jobs if writer.key(job) not in done]
     with (folder / _DONE).open("a", encoding="utf-8") as journal:
         for job, rows in zip(waiting, each(writer.write, waiting, "writing", progress), strict=True):
@@ -145,7 +165,7 @@ def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _read_done(folder: Path, writer: "_PairWriter") -> Iterator[tuple[str, list[FileRow]]]:
+def _read_done(folder: Path) -> Iterator[tuple[str, list[FileRow]]]:
     """What an earlier attempt wrote and is still there."""
     path = folder / _DONE
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -182,29 +202,43 @@ class _PairWriter:
 
     def key(self, job: _Job) -> str:
         """What the written files depend on."""
+        return f"{job.stem} {job.look.image_digest} {job.look.mask_digest} {self._settings}"
+
+    @cached_property
+    def _settings(self) -> str:
         encoding = (self.encoding.task.to_json(), sorted(self.encoding.value_map.items()), self.encoding.colours)
-        parts = (job.stem, job.look.image_digest, job.look.mask_digest, self.copy, encoding)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return hashlib.sha256(repr((encoding, self.copy)).encode()).hexdigest()
+
+    def look_and_write(self, place: tuple[str, Pair]) -> tuple[Look, list[FileRow]]:
+        """Looks at a pair and writes it, if nothing is wrong with it; gives the files written."""
+        split, pair = place
+        look, mask = look_closely(pair)
+        job = _Job(split, pair, look)
+        if broken(look) or any(self.encoding.meaning(value) is None for value in look.values or ()):
+            return look, []
+        return look, list(self._write_pair(job, pair, mask.pixels() if mask else None))
 
     def write(self, job: _Job) -> list[FileRow]:
         """Writes a pair; gives the files written."""
         if isinstance(job.item, Pair):
-            return list(self._write_pair(job, job.item))
+            source = job.item.mask
+            values = source.values(*job.look.size) if source and job.look.size else None
+            return list(self._write_pair(job, job.item, values))
         image, mask = job.item.read()
         path = self.folder / "images" / f"{job.stem}.png"
         write_image(path, image)
         os.utime(path, (_NO_TIME, _NO_TIME))
         return [row_of(path, self.folder), self._write_mask("masks", job, mask, self.encoding.task.palette, None)]
 
-    def _write_pair(self, job: _Job, pair: Pair) -> Iterator[FileRow]:
+    def _write_pair(self, job: _Job, pair: Pair, values: Mask | None) -> Iterator[FileRow]:
         path = self.folder / "images" / f"{job.stem}{pair.image.suffix.lower()}"
         _link(pair.image, path, self.copy)
         yield row_of(path, self.folder, job.look.image_digest)
-        if pair.mask is None or job.look.size is None:
+        if pair.mask is None or values is None:
             return
-        mask = self.encoding.encode(pair.mask.values(*job.look.size), pair.mask.path)
+        mask = self.encoding.encode(values, pair.mask.path)
         yield self._write_mask("masks", job, mask, self.encoding.task.palette, pair.mask.path)
-        instances = pair.mask.instances(*job.look.size)
+        instances = pair.mask.instances(mask.shape[0], mask.shape[1])
         if instances is not None:
             yield self._write_mask("instances", job, instances, None, pair.mask.path)
 

@@ -13,6 +13,13 @@ UNDEALT = ""
 """The split of pairs that are still to be dealt to train, val and test."""
 
 
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Folders and files of these names are splits."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to read a source that leaves it open.

@@ -6,12 +6,12 @@ from conftest import draw_pair, write_pairs
 from PIL import Image
 
 from segcli.config import DatasetConfig
-from segcli.datasets import camvid, voc
 from segcli.datasets.dataset import Dataset
-from segcli.datasets.folder import find as find_folder
+from segcli.datasets.layouts import camvid, voc
+from segcli.datasets.layouts.folder import find as find_folder
+from segcli.datasets.layouts.shapes import source as shapes_source
 from segcli.datasets.opening import open_dataset
 from segcli.datasets.prepared import open_prepared, prepare
-from segcli.datasets.shapes import source as shapes_source
 from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, UsageError
 from segcli.io.images import read_mask

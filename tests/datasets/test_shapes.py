@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 
 from segcli.datasets.drawing import render
-from segcli.datasets.shapes import TASK, dataset
+from segcli.datasets.layouts.shapes import TASK, dataset
 from segcli.engine.metrics import Scores, confusion_matrix
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from segcli.datasets import shapes
+from segcli.datasets.layouts import shapes
 from segcli.datasets.opening import open_for_model
 from segcli.datasets.processes import Progress, silent
 from segcli.engine.backends.onnxruntime import OnnxBackend

@@ -1,6 +1,5 @@
 """PASCAL VOC 2012: palette masks of 21 classes, splits named by ImageSets/Segmentation; SBD's masks where they are."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segcli.datasets.findings import Finding
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, count_values, number_objects
+from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects
 from segcli.datasets.pairs import Pair
 from segcli.datasets.source import Source
 from segcli.datasets.splitting import read_names
@@ -139,9 +138,7 @@ class SbdMask:
 
     def look(self, height: int, width: int) -> MaskLook:
         """Reads it in full and says what it holds."""
-        values = self.values(height, width)
-        shape = (int(values.shape[0]), int(values.shape[1]))
-        return MaskLook(shape, count_values(values), hashlib.sha256(values.tobytes()).hexdigest())
+        return look_at_values(self.values(height, width))
 
 
 def _read_mat(path: Path, key: str) -> Mask:

@@ -4,7 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcli.datasets import ade20k, camvid, cityscapes, coco_stuff, folder, shapes, voc
+from segcli.datasets.layouts import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco_json,
+    coco_stuff,
+    cvat,
+    darwin,
+    folder,
+    labelme,
+    shapes,
+    voc,
+)
 from segcli.datasets.source import Options, Source
 
 
@@ -41,6 +53,10 @@ LAYOUTS = {
         Layout("cityscapes", cityscapes.find, cityscapes.MARK, variants=cityscapes.VARIANTS),
         Layout("coco_stuff", coco_stuff.find, coco_stuff.MARK, variants=coco_stuff.VARIANTS),
         Layout("voc", lambda root, _: voc.find(root), voc.MARK),
+        Layout("coco", coco_json.find, coco_json.MARK, open=True, variants=coco_json.VARIANTS),
+        Layout("cvat", cvat.find, cvat.MARK, open=True),
+        Layout("darwin", darwin.find, open=True),
+        Layout("labelme", labelme.find, open=True),
         Layout("shapes", lambda *_: shapes.source(), needs_folder=False),
         Layout("folder", folder.find, ("images", "train/images"), open=True),
     )

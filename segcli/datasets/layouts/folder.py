@@ -8,14 +8,9 @@ from segcli.datasets.colours import colour_map, found_palette
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.findings import Finding
 from segcli.datasets.pairs import Pair, list_images, match_pairs
-from segcli.datasets.source import UNDEALT, Options, Source
+from segcli.datasets.source import SPLIT_NAMES, UNDEALT, Options, Source
 from segcli.errors import DataError, UsageError
 from segcli.task import Colour, Task, check_classes
-
-_SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 def find(root: Path, options: Options) -> Source:
@@ -47,7 +42,7 @@ def find(root: Path, options: Options) -> Source:
 
 def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Finding]]:
     images, masks, colours = root / options.images, root / options.masks, options.palette is not None
-    homes = {split: root / name for name, split in _SPLIT_NAMES.items() if (root / name / options.images).is_dir()}
+    homes = {split: root / name for name, split in SPLIT_NAMES.items() if (root / name / options.images).is_dir()}
     if not images.is_dir() and "train" in homes:
         layout = {split: (home / options.images, home / options.masks) for split, home in homes.items()}
     elif tops := _tops(images):
@@ -72,7 +67,7 @@ def _tops(images: Path) -> dict[str, str]:
     if not images.is_dir():
         return {}
     below = {path.name for path in images.iterdir() if not path.name.startswith(".")}
-    splits = {_SPLIT_NAMES[name]: name for name in sorted(below) if name in _SPLIT_NAMES}
+    splits = {SPLIT_NAMES[name]: name for name in sorted(below) if name in SPLIT_NAMES}
     if not splits:
         return {}
     if not {"train", "val"} <= splits.keys() or len(splits) < len(below):

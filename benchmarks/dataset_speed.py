@@ -1,0 +1,96 @@
+"""How fast `seg dataset check` and `prepare` are beside bare loops that decode (and encode) the same files.
+
+    PYTHONPATH=. python benchmarks/dataset_speed.py FOLDER [--layout camvid] [--processes 2]
+
+The bare loops run in a pool of as many processes, each file a task of its own chunk of 8, and do nothing but decode
+with Pillow (check: images and masks; prepare: masks, which they encode again as PNG).
+"""
+
+import argparse
+import io
+import multiprocessing
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from segcli.datasets.inspection import inspect
+from segcli.datasets.layouts import LAYOUTS
+from segcli.datasets.pairs import Pair
+from segcli.datasets.prepared import prepare
+from segcli.datasets.processes import available_cores
+from segcli.datasets.source import Options
+from segcli.datasets.survey import survey
+
+
+def decode_pair(pair: Pair) -> None:
+    """Decodes an image and its mask."""
+    for path in (pair.image, pair.mask.path):
+        with Image.open(path) as image:
+            image.load()
+
+
+def encode_mask(pair: Pair) -> None:
+    """Decodes a mask and encodes it again."""
+    with Image.open(pair.mask.path) as image:
+        image.load()
+    image.save(io.BytesIO(), format="PNG")
+
+
+def decode_and_encode(pair: Pair) -> None:
+    """Decodes an image and its mask, and encodes the mask again."""
+    with Image.open(pair.image) as image:
+        image.load()
+    encode_mask(pair)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measures and prints images per second."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--layout", default="camvid")
+    parser.add_argument("--processes", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    source = LAYOUTS[given.layout].find(given.folder, Options())
+    pairs = [pair for items in source.splits.values() for pair in items]
+    with multiprocessing.get_context("forkserver").Pool(given.processes) as pool:
+
+        def bare(work: Callable[[Pair], None]) -> float:
+            return min(seconds(lambda: list(pool.imap(work, pairs, 8))) for _ in range(given.rounds))
+
+        bare(decode_pair)
+        bare_check, bare_encode, bare_both = bare(decode_pair), bare(encode_mask), bare(decode_and_encode)
+    looking = min(seconds(lambda: inspect(source.splits, processes=given.processes)) for _ in range(given.rounds))
+    checking = min(seconds(lambda: survey(source)) for _ in range(given.rounds))
+    with tempfile.TemporaryDirectory() as folder:
+
+        def prepare_once() -> None:
+            shutil.rmtree(Path(folder) / "out", ignore_errors=True)
+            prepare(source, Path(folder) / "out")
+
+        preparing = min(seconds(prepare_once) for _ in range(given.rounds))
+    print(f"{len(pairs)} pairs, {given.processes} processes; pairs a second (ratio to the bare loop)")
+    for name, own, loop in (
+        ("look at every file", looking, bare_check),
+        ("check", checking, bare_check),
+        ("prepare / decode and encode masks", preparing, bare_encode),
+        ("prepare / decode images, decode and encode masks", preparing, bare_both),
+    ):
+        print(f"{name:50} {len(pairs) / own:8.1f}   bare {len(pairs) / loop:8.1f}   {loop / own:.2f}")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""CVAT for images 1.1: XML files of labelled shapes."""
+
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from segcli.datasets.annotations import (
+    MALFORMED,
+    Annotated,
+    ImageFinder,
+    Region,
+    as_source,
+    files_below,
+    malformed,
+    missing_image,
+    name_in_split,
+    split_of,
+)
+from segcli.datasets.findings import Finding
+from segcli.datasets.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
+from segcli.datasets.source import Options, Source
+from segcli.errors import DataError, FileProblem
+
+MARK = ("annotations.xml",)
+
+_UNDRAWN = {"tag", "points", "skeleton", "cuboid"}  # kinds of labels that cover no pixels
+
+
+def find(root: Path, options: Options) -> Source:
+    """Finds "CVAT for images 1.1" XML files below a folder (or the one that `options.masks` names).
+
+    Drawn are polygons, boxes, ellipses, masks and polylines (2 pixels wide), by z_order. An image's subset, or a file
+    or folder named train, val or test, says its split. Classes are those of the options, else background and the
+    labels in the order of the project.
+
+    Raises:
+        DataError: if there is no such file, one is no XML, or no image is annotated.
+        UsageError: if the options name no classes.
+    """
+    images = ImageFinder(root, options)
+    found: list[Annotated] = []
+    findings: list[Finding] = []
+    order: list[str] = []
+    for file in _files(root, options):
+        document = _parse_xml(file)
+        order += _labels(document)
+        for element in document.iter("image"):
+            try:
+                found.append(_image(element, file, root, images))
+            except FileProblem as problem:
+                findings.append(Finding(problem.kind, file, str(problem)))
+    if not found and not findings:
+        raise DataError(f"{root} holds no XML file of 'CVAT for images 1.1'; export the task in that format")
+    return as_source(root, found, findings, options, order)
+
+
+def _files(root: Path, options: Options) -> list[Path]:
+    named = root / options.masks
+    return [named] if named.is_file() else files_below(root, ".xml")
+
+
+def _parse_xml(file: Path) -> ElementTree.Element:
+    try:
+        document = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise FileProblem(f"{file} is no XML: {error}; export it anew", "damaged") from None
+    if document.find(".//track") is not None and document.find("image") is None:
+        raise FileProblem(f"{file} is of 'CVAT for video'; export it as 'CVAT for images 1.1'", "damaged")
+    return document
+
+
+def _labels(document: ElementTree.Element) -> list[str]:
+    """The labels of the project that can cover pixels, in its order."""
+    labels = document.findall("meta//label")
+    return [label.findtext("name", "") for label in labels if label.findtext("type", "any") not in _UNDRAWN]
+
+
+def _image(element: ElementTree.Element, file: Path, root: Path, images: ImageFinder) -> Annotated:
+    try:
+        name, subset = element.attrib["name"], element.get("subset", "")
+        size = int(element.attrib["height"]), int(element.attrib["width"])
+        ordered = sorted(element, key=lambda shape: int(shape.get("z_order", 0)))
+        regions = [_region(shape) for shape in ordered if shape.tag in _SHAPES]
+    except MALFORMED as error:
+        raise malformed(f"{file}: image {element.get('name', '?')}", error) from None
+    image = images.find(file.parent, f"{subset}/{name}", name)
+    if image is None:
+        raise missing_image(file, name)
+    path = PurePosixPath(name.replace("\\", "/"))
+    split = split_of(subset, *path.parts[:-1], file.stem, *file.relative_to(root).parts[:-1])
+    return Annotated(name_in_split(path), split, image, file, size, tuple(regions))
+
+
+def _region(shape: ElementTree.Element) -> Region:
+    group = shape.get("group_id")
+    return Region(shape.attrib["label"], _SHAPES[shape.tag](shape), None if group in {None, "", "0"} else group)
+
+
+def _points(shape: ElementTree.Element) -> list[list[float]]:
+    return [[float(number) for number in point.split(",")] for point in shape.attrib["points"].split(";")]
+
+
+def _box(shape: ElementTree.Element) -> tuple[Shape, ...]:
+    left, top, right, bottom = (float(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+    return (rectangle(left, top, right, bottom, float(shape.get("rotation", 0))),)
+
+
+def _ellipse(shape: ElementTree.Element) -> tuple[Shape, ...]:
+    x, y, radius_x, radius_y = (float(shape.attrib[name]) for name in ("cx", "cy", "rx", "ry"))
+    return (Ellipse(x, y, radius_x, radius_y, float(shape.get("rotation", 0))),)
+
+
+def _mask(shape: ElementTree.Element) -> tuple[Shape, ...]:
+    left, top, width, height = (int(shape.attrib[name]) for name in ("left", "top", "width", "height"))
+    counts = [int(count) for count in shape.attrib["rle"].split(",")]
+    return (Runs.of(counts, width, height, left, top),)
+
+
+_SHAPES = {
+    "polygon": lambda shape: (Polygon.of(_points(shape)),),
+    "polyline": lambda shape: stroke(_points(shape)),
+    "box": _box,
+    "ellipse": _ellipse,
+    "mask": _mask,
+}
