@@ -89,3 +89,34 @@ def check(
             render.files([mended.folder])
     if report.errors and mended is None:
         raise typer.Exit(1)
+
+
+@app.command("stats")
+@with_reading_options
+def stats(
+    dataset: Target,
+    layout: Layout = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Where the page goes. [default: NAME-stats.html]")
+    ] = None,
+    as_json: options.Json = False,
+    *,
+    reading: "Options",
+    typed: str,
+) -> None:
+    """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
+    from segcli.datasets.opening import open_source
+    from segcli.datasets.page import write_page
+    from segcli.datasets.statistics import measure
+    from segcli.datasets.survey import survey
+
+    with render.progress() as progress:
+        found = survey(open_source(dataset, layout, reading), reading, progress)
+        figures = measure(found, progress, f"seg dataset check {render.command_path(dataset)} {typed}".rstrip())
+        page = page or Path(f"{dataset.resolve().name}-stats.html")
+        write_page(figures, page)
+    if as_json:
+        render.as_json({**figures.to_json(), "page": str(page)})
+        return
+    render.statistics_tables(figures)
+    render.files([page])

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from segcli.datasets.dataset import Dataset
     from segcli.datasets.findings import Finding
     from segcli.datasets.mend import Mended
+    from segcli.datasets.statistics import Statistics
     from segcli.engine.events import Event
     from segcli.engine.export.parity import Parity
     from segcli.engine.metrics import Scores
@@ -153,6 +155,49 @@ def dataset_table(dataset: "Dataset") -> None:
     for index, name in enumerate(dataset.task.classes):
         table.add_row(escape(name), *(f"{shares[split][index]:.2%}" for split in splits))
     _console(stderr=False).print(table)
+
+
+def statistics_tables(statistics: "Statistics") -> None:
+    """Prints the figures of each split, and those of each class."""
+    console = _console(stderr=False)
+    table = _table(f"{statistics.name}: {statistics.task.num_classes} classes")
+    for name in ("split", "images", "width×height", "mean", "std", "ignored"):
+        table.add_column(name, justify="right" if name in {"images", "ignored"} else "left")
+    masked = {split: figures for split, figures in statistics.splits.items() if figures.pixels is not None}
+    for split, figures in statistics.splits.items():
+        sizes = [f"{width}×{height} ({count})" for (height, width), count in list(figures.sizes.items())[:3]]
+        total = sum(figures.pixels or ()) + figures.ignored
+        table.add_row(
+            split, str(figures.images), ", ".join(sizes) + (", …" if len(figures.sizes) > 3 else ""),
+            " ".join(f"{value:.3f}" for value in figures.mean), " ".join(f"{value:.3f}" for value in figures.std),
+            f"{figures.ignored / total:.1%}" if total else "–",
+        )  # fmt: skip
+    console.print(table)
+    table = _table()
+    table.add_column("class")
+    for name in (*(f"{split} pixels" for split in masked), *(f"{split} images" for split in masked), "objects",
+                 "median size", "median-frequency weight", "effective-number weight"):  # fmt: skip
+        table.add_column(name, justify="right")
+    weights = statistics.median_frequency(), statistics.effective_number()
+    for index, name in enumerate(statistics.task.classes):
+        bins = [sum(counts) for counts in zip(*(figures.objects[index] for figures in masked.values()), strict=True)]
+        table.add_row(
+            escape(name), *(f"{figures.shares()[index]:.2%}" for figures in masked.values()),
+            *(str(figures.images_with[index]) for figures in masked.values()), str(sum(bins)), _median_size(bins),
+            *(f"{weight[index]:.3g}" if weight[index] else "–" for weight in weights),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _median_size(bins: Sequence[int]) -> str:
+    """The bin of the median object, by the side of a square of its area."""
+    from segcli.datasets.statistics import OBJECT_SIDES
+
+    if not sum(bins):
+        return "–"
+    place = next(place for place, seen in enumerate(accumulate(bins)) if seen >= sum(bins) / 2)
+    lower, upper = (0, *OBJECT_SIDES)[place], (*OBJECT_SIDES, None)[place]
+    return f"≥ {lower}²" if upper is None else f"{lower}² – {upper}²"
 
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
