@@ -7,7 +7,6 @@ import typer
 
 from segcli.cli import options, render
 from segcli.cli.reading import with_reading_options
-from segcli.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.datasets.source import Options
@@ -41,6 +40,7 @@ def prepare(
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
+    from segcli.datasets.obtaining import obtain
     from segcli.datasets.opening import find_layout, refuse_useless
     from segcli.datasets.prepared import prepare as prepare_source
 
@@ -48,8 +48,8 @@ def prepare(
     refuse_useless(chosen, reading)
     target = target or Path("data") / layout
     with render.progress() as progress:
-        if chosen.needs_folder and source is None:
-            raise UsageError(f"seg dataset prepare {layout} needs the folder of the native data: --from DIR")
+        if chosen.needs_folder:
+            source = obtain(chosen, source, reading.variant, progress, render.note)
         found = chosen.find(source or Path(), reading)
         check = f"seg dataset check {source} --layout {layout} {typed}".rstrip()
         made = prepare_source(found, target, reading, copy, progress, check)

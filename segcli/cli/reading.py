@@ -83,7 +83,8 @@ def _read(
     variant: Annotated[
         str | None,
         typer.Option(
-            help="cityscapes: fine or coarse; coco_stuff: classes or supercategories; coco: instances or panoptic."
+            help="voc: auto, standard or augmented; cityscapes: fine or coarse; coco_stuff: classes or "
+            "supercategories; coco: instances or panoptic."
         ),
     ] = None,
 ) -> "Options":

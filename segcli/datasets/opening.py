@@ -7,6 +7,7 @@ from segcli.config import DatasetConfig
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.explicit import open_folders
 from segcli.datasets.layouts import LAYOUTS, Layout, shapes
+from segcli.datasets.obtaining import can_be_fetched
 from segcli.datasets.prepared import DESCRIPTION, open_prepared, prepared_source
 from segcli.datasets.processes import Progress, silent
 from segcli.datasets.source import Options, Source
@@ -151,6 +152,6 @@ def _listed(task: Task) -> str:
 def _how_to_prepare(root: Path) -> str:
     command = f"seg dataset prepare {root.name if root.name in LAYOUTS else 'folder'}"
     layout = LAYOUTS.get(root.name, LAYOUTS["folder"])
-    source = " --from DIR" if layout.needs_folder else ""
+    source = " --from DIR" if layout.needs_folder and not can_be_fetched(layout.name) else ""
     target = "" if root == Path("data") / layout.name else f" --to {root}"
     return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make it:\n{command}{source}{target}"

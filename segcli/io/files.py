@@ -80,7 +80,7 @@ def going_on_in(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     staged, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
-    with _write_errors(path), _only_one(path):
+    with _write_errors(path), only_one(path):
         _put_back(old, path)
         staged.mkdir(parents=True, exist_ok=True)
         try:
@@ -99,8 +99,12 @@ def going_on_in(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing the same folder meanwhile, where the system can."""
+def only_one(path: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same folder meanwhile, where the system can.
+
+    Raises:
+        UsageError: if another process writes it at this moment.
+    """
     was_there = path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")

@@ -111,7 +111,7 @@ def write_voc(root: Path, lists: dict[str, list[str]], masks: list[str]) -> Path
 def test_voc_keeps_objects_and_test_images(tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": ["a", "b"], "val": ["c"], "test": ["d", "e"]}, ["a", "b", "c"])
     (tmp_path / "VOCdevkit/VOC2012/JPEGImages/e.jpg").unlink()
-    made = prepare(voc.find(tmp_path), tmp_path / "out").dataset
+    made = prepare(voc.find(tmp_path, Options()), tmp_path / "out").dataset
     assert [sample.name for sample in made.splits["test"]] == ["d"]
     sample = made.splits["train"][0]
     assert isinstance(sample, FileSample)
@@ -124,7 +124,7 @@ def test_voc_is_augmented_by_masks_of_other_lists(tmp_path: Path) -> None:
     home = write_voc(tmp_path, {"train": ["a"], "val": ["c"], "trainaug": ["a", "x", "y"]}, ["a", "c"])
     for name in ("a", "x", "y"):
         save(draw_pair(5)[1], home / "SegmentationClassAug" / f"{name}.png")
-    masks = {pair.name: pair.mask.path.parent.name for pair in voc.find(tmp_path).splits["train"]}
+    masks = {pair.name: pair.mask.path.parent.name for pair in voc.find(tmp_path, Options()).splits["train"]}
     assert masks == {"a": "SegmentationClass", "x": "SegmentationClassAug", "y": "SegmentationClassAug"}
 
 
@@ -139,7 +139,7 @@ def test_voc_is_augmented_by_sbd(tmp_path: Path) -> None:
             savemat(sbd / kind / f"{name}.mat", {key: {"Segmentation": mask, "Boundaries": np.zeros(3)}})
     (sbd / "train.txt").write_text("a\ns\n")
     (sbd / "val.txt").write_text("c\nt\n")
-    made = prepare(voc.find(tmp_path), tmp_path / "out").dataset
+    made = prepare(voc.find(tmp_path, Options()), tmp_path / "out").dataset
     assert [sample.name for sample in made.splits["train"]] == ["a", "s", "t"]
     sample = made.splits["train"][1]
     assert isinstance(sample, FileSample)
@@ -147,7 +147,7 @@ def test_voc_is_augmented_by_sbd(tmp_path: Path) -> None:
     assert np.array_equal(sample.instances(), mask)
     (sbd / "cls" / "s.mat").write_bytes(b"no matrix")
     with pytest.raises(DataError, match=r"s.mat is damaged"):
-        prepare(voc.find(tmp_path), tmp_path / "again")
+        prepare(voc.find(tmp_path, Options()), tmp_path / "again")
 
 
 def test_coco_stuff_has_171_classes_in_27_groups() -> None:
@@ -251,7 +251,7 @@ def test_a_folder_without_splits_is_still_to_be_dealt(tmp_path: Path) -> None:
     ("layout", "options", "message"),
     [
         ("voc", ["--classes", "a,b"], "voc knows its own folders, classes and splits"),
-        ("voc", ["--variant", "x"], "--variant x: voc has none"),
+        ("camvid", ["--variant", "x"], "--variant x: camvid has none"),
         ("cityscapes", ["--variant", "x"], "--variant x: cityscapes has fine and coarse"),
         ("folder", ["--names", "trainfile"], "expected SPLIT=FILE"),
         ("vok", [], "did you mean voc"),
@@ -284,6 +284,6 @@ def test_every_layout_refuses_an_empty_folder(tmp_path: Path) -> None:
 
 def test_a_prepared_dataset_opens_with_its_test_split(tmp_path: Path) -> None:
     write_voc(tmp_path / "v", {"train": ["a", "b"], "val": ["c"], "test": ["d"]}, ["a", "b", "c"])
-    made = prepare(voc.find(tmp_path / "v"), tmp_path / "out").dataset
+    made = prepare(voc.find(tmp_path / "v", Options()), tmp_path / "out").dataset
     assert open_prepared(tmp_path / "out").fingerprint == made.fingerprint
     assert open_source(tmp_path / "out", None, Options()).splits.keys() == {"train", "val", "test"}

@@ -78,13 +78,13 @@ def test_voc_follows_its_lists(tmp_path: Path) -> None:
             picture = Image.fromarray(mask)
             picture.putpalette([channel for colour in voc_palette(256) for channel in colour])
             picture.save(home / "SegmentationClass" / f"{name}.png")
-    dataset = write_prepared(voc.find(tmp_path), tmp_path / "out")
+    dataset = write_prepared(voc.find(tmp_path, Options()), tmp_path / "out")
     assert dataset.task.num_classes == 21
     assert [sample.name for sample in dataset.splits["train"]] == ["a", "b"]
     assert np.array_equal(dataset.splits["val"][0].read()[1], read_mask(home / "SegmentationClass" / "c.png"))
     (home / "JPEGImages" / "c.jpg").unlink()
     with pytest.raises(DataError, match=r"c.jpg: no such file, but a list names c"):
-        write_prepared(voc.find(tmp_path), tmp_path / "out")
+        write_prepared(voc.find(tmp_path, Options()), tmp_path / "out")
 
 
 def test_a_folder_with_splits_keeps_them_and_its_nesting(tmp_path: Path) -> None:
@@ -144,9 +144,10 @@ def test_a_refused_preparation_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("root", "command"),
     [
-        ("data/voc", "seg dataset prepare voc --from DIR"),
+        ("data/voc", "seg dataset prepare voc"),
         ("data/mine", "seg dataset prepare folder --from DIR --to data/mine"),
-        ("x/camvid", "seg dataset prepare camvid --from DIR --to x/camvid"),
+        ("x/camvid", "seg dataset prepare camvid --to x/camvid"),
+        ("data/cityscapes", "seg dataset prepare cityscapes --from DIR"),
     ],
 )
 def test_a_missing_dataset_is_answered_with_the_command_that_makes_it(root: str, command: str) -> None:

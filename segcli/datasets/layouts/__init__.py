@@ -52,7 +52,7 @@ LAYOUTS = {
         Layout("camvid", lambda root, _: camvid.find(root), camvid.MARK),
         Layout("cityscapes", cityscapes.find, cityscapes.MARK, variants=cityscapes.VARIANTS),
         Layout("coco_stuff", coco_stuff.find, coco_stuff.MARK, variants=coco_stuff.VARIANTS),
-        Layout("voc", lambda root, _: voc.find(root), voc.MARK),
+        Layout("voc", voc.find, voc.MARK, variants=voc.VARIANTS),
         Layout("coco", coco_json.find, coco_json.MARK, open=True, variants=coco_json.VARIANTS),
         Layout("cvat", cvat.find, cvat.MARK, open=True),
         Layout("darwin", darwin.find, open=True),

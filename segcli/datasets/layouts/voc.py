@@ -10,7 +10,7 @@ import numpy as np
 from segcli.datasets.findings import Finding
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects
 from segcli.datasets.pairs import Pair
-from segcli.datasets.source import Source
+from segcli.datasets.source import Options, Source
 from segcli.datasets.splitting import read_names
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
@@ -19,6 +19,7 @@ from segcli.task import Task
 MARK = (
     "ImageSets/Segmentation", "VOC2012/ImageSets/Segmentation", "VOCdevkit/VOC2012/ImageSets/Segmentation",
 )  # fmt: skip
+VARIANTS = ("auto", "standard", "augmented")
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -27,15 +28,16 @@ _OBJECTS = (1, 254)
 """Values of SegmentationObject that are single objects; 255 is the contour between them."""
 
 
-def find(root: Path) -> Source:
+def find(root: Path, options: Options) -> Source:
     """Finds VOC2012 at or below a folder (as `VOC2012`, or `VOCdevkit/VOC2012`).
 
-    The training list grows to the augmented one where its masks are: as `SegmentationClassAug` with
-    `ImageSets/Segmentation/trainaug.txt`, or as SBD's own `benchmark_RELEASE/dataset` beside VOC: all of SBD that is
-    not in VOC's val, with VOC's own masks where there are both (10,582 images with the whole of VOC and SBD).
+    The training list grows to the augmented one where its masks are, unless the variant is `standard`: as
+    `SegmentationClassAug` with `ImageSets/Segmentation/trainaug.txt`, or as SBD's own `benchmark_RELEASE/dataset`
+    beside VOC: all of SBD that is not in VOC's val, with VOC's own masks where there are both (10,582 images with the
+    whole of VOC and SBD).
 
     Raises:
-        DataError: if the folder is not laid out so.
+        DataError: if the folder is not laid out so, or holds no augmented masks though the variant is `augmented`.
     """
     for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         lists = home / "ImageSets" / "Segmentation"
@@ -45,7 +47,7 @@ def find(root: Path) -> Source:
         raise DataError(f"{root} holds no VOCdevkit/VOC2012/ImageSets/Segmentation; give VOC's folder with --from")
     findings: list[Finding] = []
     splits = {
-        "train": _train(root, home, findings),
+        "train": _train(root, home, options.variant or VARIANTS[0], findings),
         "val": _listed(home, lists / "val.txt", findings),
         "test": _test(home, lists / "test.txt"),
     }
@@ -53,9 +55,11 @@ def find(root: Path) -> Source:
     return Source("voc", str(root), filled, Task.of(CLASSES), findings=findings)
 
 
-def _train(root: Path, home: Path, findings: list[Finding]) -> list[Pair]:
+def _train(root: Path, home: Path, variant: str, findings: list[Finding]) -> list[Pair]:
     lists = home / "ImageSets" / "Segmentation"
     own = _listed(home, lists / "train.txt", findings)
+    if variant == "standard":
+        return own
     augmented = home / "SegmentationClassAug"
     if augmented.is_dir() and (lists / "trainaug.txt").is_file():
         names = {pair.name for pair in own}
@@ -66,6 +70,11 @@ def _train(root: Path, home: Path, findings: list[Finding]) -> list[Pair]:
     homes = [path / "benchmark_RELEASE" / "dataset" for path in (root, home, home.parent, home.parent.parent)]
     sbd = next((path for path in homes if (path / "cls").is_dir()), None)
     if sbd is None:
+        if variant == "augmented":
+            raise DataError(
+                f"{root} holds neither SegmentationClassAug with its trainaug.txt nor benchmark_RELEASE/dataset; add "
+                f"one of them, or leave out --variant augmented"
+            )
         return own
     taken = {pair.name for pair in own} | set(_names(lists / "val.txt"))
     known = {name for part in ("train", "val") for name in _names(sbd / f"{part}.txt")}
