@@ -1,10 +1,12 @@
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from segcli.errors import DataError
+from segcli.errors import DataError, FileProblem
 from segcli.io.images import find_images, read_image, read_mask, write_image, write_mask
 from segcli.task import voc_palette
 
@@ -117,3 +119,82 @@ def test_negative_mask_values_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, -1]], np.int32)).save(tmp_path / "m.tif")
     with pytest.raises(DataError, match=r"m.tif holds -1 … 0; mask values are 0 … 65535"):
         read_mask(tmp_path / "m.tif")
+
+
+def save_tiff(path: Path, channels: int) -> Path:
+    """Writes an uncompressed TIFF of many channels, which Pillow itself cannot."""
+    height, width = 4, 5
+    pixels = bytes(range(height * width * channels))
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 200),
+        (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(pixels)),
+    ]  # fmt: skip
+    header = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries))
+    header += b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    path.write_bytes(header.ljust(200, b"\0") + pixels)
+    return path
+
+
+def test_more_than_three_channels_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem, match="m.tif has 7 channels; write three of them as RGB") as caught:
+        read_image(save_tiff(tmp_path / "m.tif", 7))
+    assert caught.value.kind == "channels"
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "CMYK", "P", "1", "YCbCr"])
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(PHOTO).convert(mode)
+    path = tmp_path / ("a.tif" if mode in {"CMYK", "YCbCr"} else "a.png")
+    picture.save(path)
+    image = read_image(path)
+    assert (image.shape, image.dtype) == (PHOTO.shape, np.uint8)
+    assert np.array_equal(image, np.asarray(picture.convert("RGB")))
+
+
+def test_sixteen_bit_colours_are_refused(tmp_path: Path) -> None:
+    """Pillow opens these as 8 bits without a word."""
+    deep = (PHOTO.astype(np.uint16) * 200)[..., ::-1]
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    with Image.open(tmp_path / "deep.png") as image:
+        assert image.mode == "RGB"
+    with pytest.raises(FileProblem, match="deep.png has more than 8 bits a channel") as caught:
+        read_image(tmp_path / "deep.png")
+    assert caught.value.kind == "deep-image"
+
+
+def test_masks_of_gif_and_tiff_keep_their_indices(tmp_path: Path) -> None:
+    mask = RNG.integers(0, 5, (6, 7)).astype(np.uint8)
+    picture = Image.fromarray(mask)
+    picture.putpalette([channel for index in range(256) for channel in (index * 7 % 256, 200, index)])
+    for name in ("m.gif", "m.tif", "m.bmp"):
+        picture.save(tmp_path / name)
+        assert np.array_equal(read_mask(tmp_path / name), mask), name
+    Image.fromarray(mask).save(tmp_path / "grey.gif")
+    assert np.array_equal(read_mask(tmp_path / "grey.gif"), mask)
+    Image.fromarray(mask.astype(np.float32)).save(tmp_path / "float.tif")
+    assert np.array_equal(read_mask(tmp_path / "float.tif"), mask)
+    Image.fromarray(mask.astype(np.float32) + 0.5).save(tmp_path / "half.tif")
+    with pytest.raises(FileProblem, match="half.tif holds fractions"):
+        read_mask(tmp_path / "half.tif")
+
+
+def test_several_pages_are_refused_but_not_a_cameras_second_picture(tmp_path: Path) -> None:
+    pages = [Image.fromarray(PHOTO), Image.fromarray(PHOTO[::-1])]
+    for name in ("a.tif", "a.gif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        with pytest.raises(FileProblem, match=f"{name} holds 2 pages; keep one"):
+            read_image(tmp_path / name)
+    pages[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=pages[1:])
+    assert read_image(tmp_path / "a.jpg").shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(PHOTO).save(tmp_path / "a.png", exif=exif)
+    turn = [
+        lambda a: a, lambda a: a[:, ::-1], lambda a: a[::-1, ::-1], lambda a: a[::-1], lambda a: a.transpose(1, 0, 2),
+        lambda a: np.rot90(a, -1), lambda a: a[::-1, ::-1].transpose(1, 0, 2), lambda a: np.rot90(a, 1),
+    ]  # fmt: skip
+    assert np.array_equal(read_image(tmp_path / "a.png"), turn[orientation - 1](PHOTO))
