@@ -241,7 +241,8 @@ def _append(
     answer: HTTPResponse, part: _Part, done: int, whole: int | None, tell: Callable[[int, int | None], None]
 ) -> None:
     with _writing(part.path), part.path.open("ab") as out:
-        while (whole is None or done < whole) and (chunk := _read(answer)):
+        # A body of unknown length that has come to the size expected must also end there.
+        while (whole is None or done < whole + (answer.length is None)) and (chunk := _read(answer)):
             out.write(chunk)
             done += len(chunk)
             tell(done, whole)

@@ -240,7 +240,7 @@ def test_prepare_then_train_as_the_readme_says(seg: Seg, tmp_path: Path) -> None
         (["visualize", "--overlay", "--panel"], 2, "give one"),
         (["tta", "--policies", "flipp"], 2, "unknown TTA policy 'flipp'; did you mean flip?"),
         (["dataset", "prepare", "camvit"], 2, "unknown layout 'camvit'; did you mean camvid?"),
-        (["dataset", "prepare", "camvid"], 2, "needs the folder of the native data: --from DIR"),
+        (["dataset", "prepare", "folder"], 2, "seg dataset prepare folder needs its folder: --from DIR"),
         (["dataset", "prepare", "camvid", "--from", "."], 1, "holds no train, trainannot, val and valannot"),
         (["dataset", "prepare", "folder", "--from", ".", "--map", "x"], 2, "--map x: expected VALUE=CLASS"),
         (["config", "show", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),

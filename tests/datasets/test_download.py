@@ -464,7 +464,7 @@ def test_bytes_that_are_always_wrong_are_refused(tmp_path: Path, serve: Callable
 @pytest.mark.parametrize("length", [True, False], ids=["Content-Length", "none"])
 def test_a_size_that_is_always_wrong_is_refused(tmp_path: Path, serve: Callable[..., Server], length: bool) -> None:
     told = serve(gives(DATA) if length else lambda handler: handler.send(200, DATA, Content_Length=""))
-    with pytest.raises(DataError, match=f"200000 bytes were expected, but .*{len(DATA)}"):
+    with pytest.raises(DataError, match=r"200000 bytes were expected, but (300000 are offered|there are [23]\d{5})"):
         fetch(told, tmp_path, size=200_000, checksum=None)
     assert len(told.requests) == 2 and names(tmp_path) == []
 

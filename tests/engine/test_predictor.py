@@ -6,6 +6,7 @@ import pytest
 from conftest import draw_pair
 
 from segcli.datasets.dataset import FileSample, MaskEncoding
+from segcli.datasets.masks import MaskFile
 from segcli.engine.evaluate import evaluate
 from segcli.engine.metrics import Logits
 from segcli.engine.predictor import Resizing, predict_mask, resize_images, resize_logits
@@ -103,7 +104,7 @@ def samples(tmp_path: Path) -> list[FileSample]:
         write_image(tmp_path / f"{index}.png", image)
         write_mask(tmp_path / f"m{index}.png", mask)
         found.append(
-            FileSample(str(index), tmp_path / f"{index}.png", tmp_path / f"m{index}.png", MaskEncoding(TASK, {}))
+            FileSample(str(index), tmp_path / f"{index}.png", MaskFile(tmp_path / f"m{index}.png"), MaskEncoding(TASK))
         )
     return found
 
