@@ -223,28 +223,35 @@ def check_report(report: "Report") -> None:
     console = _console(stderr=False)
     pairs = ", ".join(f"{count} {split or 'pairs'}" for split, count in report.pairs.items())
     if report.rows:
-        table = _table(f"{report.root}: {pairs}")
-        table.add_column("", no_wrap=True)
-        table.add_column("finding")
-        table.add_column("files", justify="right")
-        table.add_column("example", overflow="fold")
-        for row in report.rows:
-            severity, example = row.kind.severity.value, _below(row.findings[0].file, report.root)
-            table.add_row(
-                f"[{_COLOURS[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)), escape(example)
-            )
-        console.print(table)
+        console.print(_findings_table(report, f"{report.root}: {pairs}"))
     for row in report.rows:
         console.print(f"[{_COLOURS[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
         for finding in row.findings[:3]:
             console.print(f"  {escape(finding.message)}")
         if len(row.findings) > 3:
             console.print(f"  … and {len(row.findings) - 3} more (--json lists them all)")
-        if row.command:
-            console.print(f"  [dim]mend:[/] {escape(row.command)}")
+    commands = dict.fromkeys(row.command for row in report.rows if row.command)
+    if commands:
+        console.print("[bold]mend[/]")
+        for command in commands:
+            console.print(f"  {escape(command)}")
     counts = [(severity.value, report.count(severity)) for severity in Severity]
     summary = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts)
     console.print(f"[bold]{escape(str(report.root))}[/]: {pairs}: {summary}")
+
+
+def _findings_table(report: "Report", title: str) -> "Table":
+    table = _table(title)
+    for name in ("", "finding", "files", "example", "mended by"):
+        table.add_column(name, justify="right" if name == "files" else "left", overflow="fold")
+    for row in report.rows:
+        severity, fixed = row.kind.severity.value, row.option.startswith("--fix")
+        table.add_row(
+            f"[{_COLOURS[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
+            escape(_below(row.findings[0].file, report.root)),
+            escape(f"--fix {row.kind.mended}" if fixed else row.option),
+        )  # fmt: skip
+    return table
 
 
 def _below(file: Path, root: Path) -> str:

@@ -1,7 +1,7 @@
 """The data doctor: everything that is wrong with a dataset, and the command that mends it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ class Row:
         kind: what they are.
         findings: in the order of the files.
         command: what mends them; empty where nobody but a person can.
+        option: the part of the command that does it.
     """
 
     kind: Kind
     findings: Sequence[Finding]
-    command: str
+    command: str = ""
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,26 +102,27 @@ def check(
     for finding in found.findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     kinds = sorted((KINDS[name] for name in by_kind), key=lambda kind: _BY_SEVERITY.index(kind.severity))
-    typed = typed or str(root)
-    return Report(root, found, [Row(kind, by_kind[kind.name], _command(kind, found, by_kind, typed)) for kind in kinds])
+    rows = []
+    for kind in kinds:
+        option = _option(kind, found, by_kind[kind.name])
+        command = f"seg dataset check {typed or root} {option}" if option else ""
+        rows.append(Row(kind, by_kind[kind.name], command, option))
+    return Report(root, found, rows)
 
 
-def _command(kind: Kind, found: Survey, by_kind: Mapping[str, Sequence[Finding]], typed: str) -> str:
-    """The command that mends a kind of finding."""
+def _option(kind: Kind, found: Survey, findings: Sequence[Finding]) -> str:
+    """The option that mends a kind of finding; empty where there is none."""
     if kind.name == "ambiguous":
-        return f"seg dataset check {typed} --map 255=1"
+        return "--map 255=1"
     if kind.name == "colour-mask":
-        return f"seg dataset check {typed} --palette auto"
-    if kind.name == "near-duplicate":
-        return "seg dataset prepare folder … --group-by REGEX" if not found.source.task else ""
-    if kind.name == "unknown-values":
-        findings = by_kind[kind.name]
+        return "--palette auto"
+    if kind.name == "near-duplicate" and found.dealt:
+        return "--group-by REGEX"
+    if kind.name == "unknown-values" and not found.source.colours:
         value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
-        if holders > max(2, sum(map(len, found.looks.values())) // 4) and not found.source.colours:
-            return f"seg dataset check {typed} --map {value}=CLASS"
-    if kind.mended and found.encoding is not None:
-        return f"seg dataset check {typed} --fix {_mended_name(found)}"
-    return ""
+        if holders > max(2, sum(map(len, found.looks.values())) // 4):
+            return f"--map {value}=CLASS"
+    return f"--fix {_mended_name(found)}" if kind.mended and found.encoding is not None else ""
 
 
 def _mended_name(found: Survey) -> str:

@@ -96,11 +96,35 @@ class MaskEncoding:
         Raises:
             FileProblem: naming the file and the values that mean nothing.
         """
-        meanings = self._table[values] if values.max(initial=0) < len(self._table) else None
-        if meanings is None or meanings.min(initial=1) == 0:
+        indices = self._encode_bytes(values) if values.dtype == np.uint8 and self._codes else self._encode_any(values)
+        if indices is None:
             strange = [value for value in np.unique(values).tolist() if self.meaning(value) is None]
             raise FileProblem(unknown_values(source, strange, self.task, self.colours), "unknown-values")
-        return (meanings - 1).astype(self.dtype)
+        return indices
+
+    def _encode_any(self, values: Mask) -> Mask | None:
+        """The indices; None where a value has no meaning."""
+        if values.max(initial=0) >= len(self._table):
+            return None
+        meanings = self._table[values]
+        return None if meanings.min(initial=1) == 0 else (meanings - 1).astype(self.dtype)
+
+    def _encode_bytes(self, values: Mask) -> Mask | None:
+        """As `_encode_any`, a dozen times as fast for values and indices of 8 bits."""
+        assert self._codes is not None
+        codes, nothing = self._codes
+        indices = bytearray(values.tobytes().translate(codes))
+        return None if nothing in indices else np.frombuffer(indices, np.uint8).reshape(values.shape)
+
+    @cached_property
+    def _codes(self) -> tuple[bytes, int] | None:
+        """The byte for each byte, and a byte that is no index, for values without a meaning; None where all are."""
+        used = {*range(self.task.num_classes), self.task.ignore_index}
+        free = next((code for code in range(255, -1, -1) if code not in used), None)
+        if free is None or max(used) > 255:
+            return None
+        meanings = [self.meaning(value) for value in range(256)]
+        return bytes(free if meaning is None else meaning for meaning in meanings), free
 
     def meaning(self, value: int) -> int | None:
         """The class index (or the ignore index) of a value; None where it has none."""
@@ -128,7 +152,7 @@ class MaskEncoding:
         return table
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_table"}
+        return {key: value for key, value in self.__dict__.items() if key not in {"_table", "_codes"}}
 
 
 def unknown_values(source: Path, values: Sequence[int], task: Task, colours: bool = False) -> str:

@@ -131,8 +131,8 @@ def perceptual_hash(image: Image.Image) -> int:
 
     A difference hash; see N. Krawetz, "Kind of Like That", 2013. Only every few pixels are looked at.
     """
-    grid = (8 * (_SIDE + 1), 8 * _SIDE)
-    small = np.asarray(image.resize(grid, Image.Resampling.NEAREST).convert("L").reduce(8))
+    grid = (4 * (_SIDE + 1), 4 * _SIDE)
+    small = np.asarray(image.resize(grid, Image.Resampling.NEAREST).convert("L").reduce(4))
     return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
 
 

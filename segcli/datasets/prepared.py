@@ -246,12 +246,10 @@ class _PairWriter:
         path = self.folder / kind / f"{job.stem}.png"
         content = encode_mask(mask, palette, deep=palette is None)
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}")
-        staged.write_bytes(content)
+        path.write_bytes(content)  # in a folder that is not in its place yet; a torn file stands in no journal
         # A converted mask keeps its source's time, so that preparing again gives the same folder.
         time = source.stat().st_mtime_ns if source else _NO_TIME * 10**9
-        os.utime(staged, ns=(time, time))
-        staged.replace(path)
+        os.utime(path, ns=(time, time))
         return row_of(path, self.folder, hashlib.sha256(content).hexdigest())
 
 

@@ -32,12 +32,14 @@ class Survey:
         encoding: what the values of its masks mean; None where they do not tell.
         looks: by split, what was seen of each pair.
         findings: everything that is wrong or odd.
+        dealt: the splits are not the source's own.
     """
 
     source: Source
     encoding: MaskEncoding | None
     looks: Mapping[str, Sequence[Look]]
     findings: Sequence[Finding]
+    dealt: bool = False
 
     def settled(self) -> MaskEncoding:
         """The encoding; raises DataError for the finding that left it open."""
@@ -93,10 +95,11 @@ def survey(
             encoding = _encoding(source, options, seen)
     except FileProblem as problem:
         problems.append(Finding(problem.kind, Path(source.origin), str(problem)))
-    if UNDEALT in source.splits:
+    undealt = UNDEALT in source.splits
+    if undealt:
         source, looks = _deal(source, options, looks, encoding)
     findings = [*source.findings, *problems, *_judge(source, encoding, looks)]
-    return Survey(source, encoding, looks, findings)
+    return Survey(source, encoding, looks, findings, undealt and not options.names)
 
 
 def _encoding(source: Source, options: Options, looks: Sequence[Look]) -> MaskEncoding:
@@ -166,8 +169,9 @@ def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> It
     strange = [value for value in look.values if encoding.meaning(value) is None]
     if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange):
         share = sum(look.values[value] for value in strange) / total
+        number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
         message = (
-            f"{file} holds {len(strange)} values without a class on {share:.1%} of its pixels; it looks "
+            f"{file} holds {number} without a class on {share:.1%} of its pixels; it looks "
             f"JPEG-compressed or anti-aliased. Save masks as PNG, and scale them without smoothing (nearest neighbour)"
         )
         yield Finding("lossy-mask", file, message, detail=tuple(strange))

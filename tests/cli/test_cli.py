@@ -226,6 +226,32 @@ def test_prepare_then_train_as_the_readme_says(seg: Seg, tmp_path: Path) -> None
     assert yaml.safe_load((tmp_path / "data" / "mine" / "dataset.yml").read_text())["splits"]["train"]["images"] == 6
 
 
+def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "mine", 8)
+    assert seg("dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine", "--copy").exit_code == 0
+    config = {
+        "dataset": {"root": "data/mine"}, "encoder": "resnet18", "encoder_weights": None, "device": "cpu",
+        "model": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+        "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0}, "tracking": {"tensorboard": False},
+    }  # fmt: skip
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump(config))
+    trained = seg("train", "-c", "mine.yml")
+    assert (trained.exit_code, "changed" in trained.stderr) == (0, False), trained.stderr
+    assert "changed" not in seg("eval").stderr
+    mask = sorted((tmp_path / "data/mine/masks/val").iterdir())[0]
+    Image.fromarray(np.zeros((40, 56), np.uint8)).save(mask)
+    told = seg("eval").stderr
+    assert f"1 files of data/mine changed since it was prepared (as masks/val/{mask.name})" in told
+    assert "the data has changed since the model was trained on it" in told
+    again = seg("train", "-c", "mine.yml")
+    assert (again.exit_code, "1 files of data/mine changed" in again.stderr) == (0, True)
+    state = tmp_path / "runs/mine/state"
+    assert state.is_dir()
+    resumed = seg("train", "--resume", "runs/mine")
+    assert resumed.exit_code == 2
+    assert "has changed since it stopped" in resumed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -282,7 +282,8 @@ def test_the_table_ends_with_counts_and_the_command_that_mends(damaged: Path, se
     result = seg("dataset", "check", damaged)
     assert result.exit_code == 1
     assert "truncated or corrupt file (4)" in result.stdout
-    assert f"mend: seg dataset check {damaged} --fix damaged-mended" in result.stdout.replace("\n", "")
+    assert f"mend\n  seg dataset check {damaged} --fix damaged-mended\n" in result.stdout
+    assert "--fix leaves the pair out" in result.stdout
     assert "17 errors, 3 warnings, 4 notes" in result.stdout
 
 
