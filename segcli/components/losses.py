@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Weight = Annotated[float, Field(ge=0)]
+ClassWeights = Literal["none", "log", "median_frequency", "effective_number"] | tuple[Weight, ...]
 
 
 class Loss(Section):
@@ -36,19 +37,21 @@ class CrossEntropy(Loss):
 
     aliases: ClassVar = ("ce",)
     name: Literal["cross_entropy"] = "cross_entropy"
-    class_weights: Literal["none", "log", "median_frequency"] | tuple[Weight, ...] = "none"
+    class_weights: ClassWeights = "none"
     """a weight a class, given or made from the classes' shares of the training pixels: `log` is
     1/ln(1.02 + share) (ENet, Paszke et al. 2016), `median_frequency` is median(share)/share
-    (Eigen & Fergus 2015)"""
+    (Eigen & Fergus 2015), `effective_number` is one over the effective number of pixels (Cui et al. 2019)"""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """share of the target that is spread over all classes"""
+    hardest: float = Field(1.0, gt=0, le=1)
+    """share of the pixels, those with the largest loss, that count (online hard example mining)"""
 
     def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
         """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
         from segcli.nn.losses import CrossEntropyLoss, class_weights
 
         weights = class_weights(self.class_weights, class_share)
-        return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index)
+        return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index, self.hardest)
 
 
 class Dice(Loss):
@@ -80,11 +83,81 @@ class Lovasz(Loss):
         return LovaszLoss("multiclass", per_image=self.per_image, ignore_index=task.ignore_index)  # type: ignore[no-any-return]
 
 
+class Tversky(Loss):
+    """Tversky loss: Dice with separate weights for false positives and negatives (Salehi et al. 2017)."""
+
+    name: Literal["tversky"] = "tversky"
+    alpha: float = Field(0.3, ge=0)
+    """weight of false positives"""
+    beta: float = Field(0.7, ge=0)
+    """weight of false negatives"""
+    gamma: float = Field(1.0, ge=1)
+    """power of the loss (focal Tversky, Abraham & Khan 2019)"""
+
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+        """Builds the loss."""
+        from segmentation_models_pytorch.losses import TverskyLoss
+
+        return TverskyLoss(  # type: ignore[no-any-return]
+            "multiclass", alpha=self.alpha, beta=self.beta, gamma=self.gamma, ignore_index=task.ignore_index
+        )
+
+
+class Focal(Loss):
+    """Focal loss: cross-entropy in which pixels that are right already count little (Lin et al. 2017)."""
+
+    name: Literal["focal"] = "focal"
+    gamma: float = Field(2.0, ge=0)
+    """how little; 0 is cross-entropy"""
+    class_weights: ClassWeights = "none"
+    """a weight a class, as of cross_entropy"""
+
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+        """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
+        from segcli.nn.losses import FocalLoss, class_weights
+
+        return FocalLoss(self.gamma, class_weights(self.class_weights, class_share), task.ignore_index)
+
+
+class BceDice(Loss):
+    """Binary cross-entropy plus Dice, each class against all others; of two classes only the second."""
+
+    aliases: ClassVar = ("bce+dice", "dice_bce")
+    name: Literal["bce_dice"] = "bce_dice"
+    smooth: float = Field(1.0, ge=0)
+    """added to Dice's numerator and denominator"""
+
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+        """Builds the loss."""
+        from segcli.nn.losses import BceDiceLoss
+
+        return BceDiceLoss(self.smooth, task.ignore_index)
+
+
+class Rmi(Loss):
+    """Region mutual information of prediction and truth, with binary cross-entropy (Zhao et al. 2019)."""
+
+    name: Literal["rmi"] = "rmi"
+    radius: int = Field(3, ge=1, le=10)
+    """side of the patches whose variance is compared"""
+    pooling: int = Field(4, ge=1)
+    """factor by which the maps are averaged down first"""
+    balance: float = Field(0.8, ge=0, le=1)
+    """share of the binary cross-entropy, which alone tells a mask from its negative: with the paper's 0.5, networks
+    that start from nothing may settle on the negative"""
+
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+        """Builds the loss."""
+        from segcli.nn.rmi import RmiLoss
+
+        return RmiLoss(self.radius, self.pooling, self.balance, task.ignore_index)
+
+
 class Sum(Loss):
     """A weighted sum of losses."""
 
     name: Literal["sum"] = "sum"
-    terms: tuple[choice("loss", CrossEntropy, Dice, Lovasz), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    terms: tuple[choice("loss", CrossEntropy, Dice, Lovasz, Tversky, Focal, BceDice, Rmi), ...] = Field(min_length=1)  # type: ignore[valid-type]
     """the losses to add, each with its own `weight`"""
 
     def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
@@ -95,4 +168,4 @@ class Sum(Loss):
         return WeightedSum(losses, [term.weight for term in self.terms])
 
 
-LossConfig = choice("loss", CrossEntropy, Dice, Lovasz, Sum)
+LossConfig = choice("loss", CrossEntropy, Dice, Lovasz, Tversky, Focal, BceDice, Rmi, Sum)

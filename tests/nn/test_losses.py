@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from conftest import draw_pair
 from torch.nn import functional
 
-from segcli.components.losses import CrossEntropy, Dice, Loss, Lovasz, Sum
+from segcli.components.losses import BceDice, CrossEntropy, Dice, Focal, Loss, Lovasz, Rmi, Sum, Tversky
 from segcli.errors import ConfigError
 from segcli.nn.losses import class_weights
 from segcli.task import Task
@@ -13,7 +14,8 @@ TASK = Task.of("abc")
 SHARE = (0.5, 0.4, 0.1)
 LOSSES = [
     CrossEntropy(), CrossEntropy(class_weights="log"), CrossEntropy(class_weights="median_frequency"), Dice(), Lovasz(),
-    Sum(terms=(Dice(), CrossEntropy(weight=0.5))),
+    CrossEntropy(class_weights="effective_number"), CrossEntropy(hardest=0.3), Tversky(), Tversky(gamma=4 / 3), Focal(),
+    Focal(class_weights="log"), BceDice(), Sum(terms=(Dice(), CrossEntropy(weight=0.5))),
 ]  # fmt: skip
 
 
@@ -32,7 +34,7 @@ def test_every_loss_falls_with_better_logits_and_ignores_ignored_pixels(loss: Lo
     changed = logits.detach().clone()
     changed[0, :, 0] += 100 * torch.randn(3, 7)
     torch.testing.assert_close(module(changed, masks), value.detach())
-    perfect = 20.0 * functional.one_hot(masks.clamp(max=2), 3).permute(0, 3, 1, 2)
+    perfect = 40.0 * functional.one_hot(masks.clamp(max=2), 3).permute(0, 3, 1, 2) - 20
     assert 0 <= module(perfect, masks) < 0.01 < value
 
 
@@ -77,3 +79,102 @@ def test_class_weights_by_hand() -> None:
     assert class_weights("median_frequency", (0.5, 0.3, 0.2, 0.0)) == pytest.approx([0.6, 1.0, 1.5, 0.0])
     with pytest.raises(ConfigError, match="2 weights for 3 classes"):
         class_weights((1.0, 2.0), SHARE)
+
+
+def test_hardest_pixels_by_hand() -> None:
+    """Of 4 valid pixels with losses log 2, log 4, log 8 and log 16 the harder half is log 8 and log 16."""
+    logits = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.001]).reshape(1, 1, 1, 5)
+    logits = torch.cat([logits, 1 - logits], 1).log()
+    masks = torch.tensor([[[0, 0, 0, 0, 255]]])
+    loss = CrossEntropy(hardest=0.5).build(Task.of("ab"), (0.5, 0.5))
+    assert loss(logits, masks).item() == pytest.approx((math.log(8) + math.log(16)) / 2)
+    weighted = CrossEntropy(hardest=0.5, class_weights=(3.0, 1.0)).build(Task.of("ab"), (0.5, 0.5))
+    assert weighted(logits, masks).item() == pytest.approx((math.log(8) + math.log(16)) / 2)
+
+
+def test_focal_of_two_classes_is_torchvisions() -> None:
+    from torchvision.ops import sigmoid_focal_loss
+
+    _, masks = batch(2)
+    z = 3 * torch.randn(2, 6, 7)
+    valid = masks != 255
+    expected = sigmoid_focal_loss(z[valid], masks[valid].float(), alpha=-1, gamma=2, reduction="mean")
+    loss = Focal().build(Task.of("ab"), (0.5, 0.5))
+    torch.testing.assert_close(loss(torch.stack([torch.zeros_like(z), z], 1), masks), expected)
+    logits, masks = batch()
+    plain = functional.cross_entropy(logits, masks, ignore_index=255)
+    torch.testing.assert_close(Focal(gamma=0).build(TASK, SHARE)(logits, masks), plain)
+
+
+def test_tversky_by_hand() -> None:
+    """Class 0: 1.5 right, 0.5 too much, 0.5 too little; class 1 likewise: 1.5 / (1.5 + 0.3 / 2 + 0.7 / 2) = 0.75."""
+    p = torch.tensor([0.75, 0.75, 0.25, 0.25]).reshape(1, 1, 2, 2)
+    logits, masks = torch.cat([p, 1 - p], 1).log(), torch.tensor([[[0, 0], [1, 1]]])
+    assert Tversky().build(Task.of("ab"), (0.5, 0.5))(logits, masks).item() == pytest.approx(0.25)
+    assert Tversky(gamma=2).build(Task.of("ab"), (0.5, 0.5))(logits, masks).item() == pytest.approx(0.0625)
+
+
+def test_bce_dice_by_hand() -> None:
+    """One question for two classes: p = 0.75 where the class is, 0.25 elsewhere; Dice is 1 - 2 * 1.5 / (2 + 2)."""
+    z = torch.tensor([[[-1.0, -1.0], [1.0, 1.0]]]) * math.log(3)
+    logits, masks = torch.stack([torch.zeros_like(z), z], 1), torch.tensor([[[0, 0], [1, 1]]])
+    loss = BceDice(smooth=0).build(Task.of("ab"), (0.5, 0.5))
+    assert loss(logits, masks).item() == pytest.approx(-math.log(0.75) + 0.25)
+    logits, masks = batch()
+    valid = masks != 255
+    truth = functional.one_hot(masks.clamp(max=2), 3).movedim(-1, 1).float()
+    shown = valid[:, None].expand_as(truth)
+    entropy = functional.binary_cross_entropy_with_logits(logits[shown], truth[shown])
+    p, truth = logits.sigmoid() * shown, truth * shown
+    dice = [1 - (2 * (p[:, c] * truth[:, c]).sum() + 1) / ((p + truth)[:, c].sum() + 1) for c in range(3)]
+    torch.testing.assert_close(BceDice().build(TASK, SHARE)(logits, masks), entropy + sum(dice) / 3)
+
+
+def test_effective_number_by_hand() -> None:
+    """With shares 0.5 and 0.25 the effective numbers are as 1 - e^-0.5 to 1 - e^-0.25."""
+    inverse = [1 / 0.393469, 1 / 0.221199]
+    expected = [2 * value / sum(inverse) for value in inverse]
+    assert class_weights("effective_number", (0.5, 0.25, 0.0)) == pytest.approx([*expected, 0.0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", [*LOSSES, Rmi(pooling=1), Rmi(pooling=2, radius=2)], ids=lambda loss: type(loss).__name__
+)
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradients_are_finite_in_every_precision(loss: Loss, num_classes: int, dtype: torch.dtype) -> None:
+    module = loss.build(Task.of("abc"[:num_classes]), SHARE[:num_classes])
+    _, masks = batch(num_classes)
+    for scale in (0.0, 1.0, 60.0):  # logits of nothing, of something, and far beyond any doubt
+        logits = (scale * torch.randn(2, num_classes, 6, 7)).to(dtype).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            value = module(logits, masks)
+        value.float().backward()
+        assert value.isfinite()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("loss", [*LOSSES, Rmi()], ids=lambda loss: type(loss).__name__)
+def test_every_loss_overfits_two_images(loss: Loss, num_classes: int) -> None:
+    torch.manual_seed(0)
+    pairs = [draw_pair(seed, num_classes=num_classes) for seed in (1, 2)]
+    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) / 127.5 - 1 for image, _ in pairs])
+    masks = torch.stack([torch.from_numpy(mask).long() for _, mask in pairs])
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3, padding=1), torch.nn.ReLU(),
+        torch.nn.Conv2d(16, num_classes, 1),
+    )  # fmt: skip
+    module = loss.build(Task.of("abc"[:num_classes]), [1 / num_classes] * num_classes)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(120):
+        optimizer.zero_grad()
+        module(network(images), masks).backward()
+        optimizer.step()
+    prediction = network(images).argmax(1)
+    iou = [
+        ((prediction == index) & (masks == index)).sum() / ((prediction == index) | (masks == index)).sum()
+        for index in range(num_classes)
+    ]
+    assert sum(iou) / num_classes >= 0.95
