@@ -7,6 +7,7 @@ import typer
 
 from segcli.cli import options, render
 from segcli.cli.reading import with_reading_options
+from segcli.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.datasets.source import Options
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare, check and measure datasets.")
 
 _LAYOUTS = "ade20k, camvid, cityscapes, coco, coco_stuff, cvat, darwin, folder, labelme, shapes or voc"
+_RECIPES = {"ade20k", "camvid", "cityscapes", "coco_stuff", "folder", "voc"}
 Layout = Annotated[str | None, typer.Option("--layout", help=f"{_LAYOUTS}. [default: told by what lies in the folder]")]
 Target = Annotated[Path, typer.Argument(metavar="DATASET", help="A prepared dataset, a folder, or a native dataset.")]
 
@@ -47,16 +49,20 @@ def prepare(
     chosen = find_layout(layout)
     refuse_useless(chosen, reading)
     target = target or Path("data") / layout
+    if target.exists() and any(target.iterdir() if target.is_dir() else ()):
+        render.note(f"replacing the dataset in {target}")
     with render.progress() as progress:
         if chosen.needs_folder:
             source = obtain(chosen, source, reading.variant, progress, render.note)
         found = chosen.find(source or Path(), reading)
-        check = f"seg dataset check {source} --layout {layout} {typed}".rstrip()
-        made = prepare_source(found, target, reading, copy, progress, check)
+        check = _check_command(source or Path(), layout, typed)
+        made = prepare_source(found, target, reading, "none" if copy else "any", progress, check)
     render.dataset_table(made.dataset)
     render.findings_briefly(made.findings, check)
     render.files([target])
-    render.next_steps(f"seg train -c CONFIG --set dataset='{{root: {target}}}'")
+    recipe = layout if layout in _RECIPES else "folder"
+    here = f" --set dataset.root={render.command_path(target)}" if target != Path("data") / recipe else ""
+    render.next_steps(f"seg train -c configs/{recipe}.yml{here}", f"seg dataset stats {render.command_path(target)}")
 
 
 @app.command("check")
@@ -77,13 +83,13 @@ def check(
     from segcli.datasets.mend import write_mended
 
     with render.progress() as progress:
-        words = f"{render.command_path(dataset)} {f'--layout {layout}' if layout else ''} {typed}".split()
-        report = check_dataset(dataset, layout, reading, progress, " ".join(words))
+        command = _check_command(dataset, layout, typed)
+        report = check_dataset(dataset, layout, reading, progress, command.removeprefix("seg dataset check "))
         mended = write_mended(report, fix, progress) if fix is not None else None
     if as_json:
         render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})
     else:
-        render.check_report(report)
+        render.check_report(report, mended is not None)
         if mended is not None:
             render.mended(mended)
             render.files([mended.folder])
@@ -110,13 +116,21 @@ def stats(
     from segcli.datasets.statistics import measure
     from segcli.datasets.survey import survey
 
+    page = page or Path(f"{dataset.resolve().name}-stats.html")
+    if page.is_dir():
+        raise UsageError(f"--html {page} is a folder; name a file")
     with render.progress() as progress:
         found = survey(open_source(dataset, layout, reading), reading, progress)
-        figures = measure(found, progress, f"seg dataset check {render.command_path(dataset)} {typed}".rstrip())
-        page = page or Path(f"{dataset.resolve().name}-stats.html")
+        figures = measure(found, progress, _check_command(dataset, layout, typed))
         write_page(figures, page)
     if as_json:
         render.as_json({**figures.to_json(), "page": str(page)})
         return
     render.statistics_tables(figures)
     render.files([page])
+
+
+def _check_command(dataset: Path, layout: str | None, typed: str) -> str:
+    """The command that lists all findings of a dataset that was read like this one."""
+    words = ["seg dataset check", render.command_path(dataset), f"--layout {layout}" if layout else "", typed]
+    return " ".join(word for word in words if word)

@@ -77,7 +77,7 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise UsageError(f"--size {text}: expected a side such as 512, or HEIGHTxWIDTH such as 360x480")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
@@ -95,8 +95,10 @@ def value_map(texts: "Sequence[str]") -> dict[int, int]:
     pairs = {}
     for text in texts:
         value, equals, index = text.partition("=")
-        if not equals or not value.isdigit() or not index.isdigit():
-            raise UsageError(f"--map {text}: expected VALUE=CLASS, as in --map 255=1")
+        if not equals or not value.isdecimal() or not index.isdecimal():
+            raise UsageError(f"--map {text}: expected the numbers VALUE=CLASS, as in --map 255=1")
+        if max(int(value), int(index)) > 65535:
+            raise UsageError(f"--map {text}: mask values and classes are 0 … 65535")
         pairs[int(value)] = int(index)
     return pairs
 

@@ -70,7 +70,9 @@ def _read(
     ignore_index: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The mask value to ignore. [default: 255]")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Shares of train, val and maybe test. [default: 0.8,0.2]")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Shares of train, val and maybe test, of their sum. [default: 0.8,0.2]")
+    ] = None,
     names: Annotated[
         list[str] | None,
         typer.Option(metavar="SPLIT=FILE", help="A file with the names of a split's images; once for each split."),
@@ -108,7 +110,11 @@ def _read(
 def _classes(text: str | None) -> list[str] | int | None:
     if text is None:
         return None
-    return int(text) if text.isdigit() else [name.strip() for name in text.split(",")]
+    if not text.isdecimal():
+        return [name.strip() for name in text.split(",")]
+    if int(text) < 2:
+        raise UsageError(f"--classes {text}: at least 2 needed; background is a class too")
+    return int(text)
 
 
 def _split_files(texts: list[str]) -> dict[str, Path]:
@@ -116,6 +122,6 @@ def _split_files(texts: list[str]) -> dict[str, Path]:
     for text in texts:
         split, equals, file = text.partition("=")
         if not equals or split not in {"train", "val", "test"}:
-            raise UsageError(f"--names {text}: expected SPLIT=FILE, as in --names train=train.txt")
+            raise UsageError(f"--names {text}: expected train=FILE, val=FILE or test=FILE")
         files[split] = Path(file)
     return files

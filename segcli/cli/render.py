@@ -152,9 +152,22 @@ def dataset_table(dataset: "Dataset") -> None:
     for split in splits:
         table.add_column(f"{split} ({len(dataset.splits[split])})", justify="right")
     shares = {split: dataset.class_share(split) for split in splits}
+    order = sorted(range(dataset.task.num_classes), key=lambda index: -max(shares[split][index] for split in splits))
+    shown = set(order if len(order) <= _MANY_CLASSES else order[: _MANY_CLASSES // 2])
     for index, name in enumerate(dataset.task.classes):
-        table.add_row(escape(name), *(f"{shares[split][index]:.2%}" for split in splits))
-    _console(stderr=False).print(table)
+        if index in shown:
+            table.add_row(escape(name), *(_share(shares[split][index]) for split in splits))
+    console = _console(stderr=False)
+    console.print(table)
+    if len(shown) < len(order):
+        console.print(f"the {len(shown)} most frequent of {len(order)} classes (`seg dataset stats` shows all)")
+
+
+_MANY_CLASSES = 40
+
+
+def _share(share: float) -> str:
+    return f"{share:.2%}" if share else "never"
 
 
 def statistics_tables(statistics: "Statistics") -> None:
@@ -182,7 +195,7 @@ def statistics_tables(statistics: "Statistics") -> None:
     for index, name in enumerate(statistics.task.classes):
         bins = [sum(counts) for counts in zip(*(figures.objects[index] for figures in masked.values()), strict=True)]
         table.add_row(
-            escape(name), *(f"{figures.shares()[index]:.2%}" for figures in masked.values()),
+            escape(name), *(_share(figures.shares()[index]) for figures in masked.values()),
             *(str(figures.images_with[index]) for figures in masked.values()), str(sum(bins)), _median_size(bins),
             *(f"{weight[index]:.3g}" if weight[index] else "–" for weight in weights),
         )  # fmt: skip
@@ -197,7 +210,7 @@ def _median_size(bins: Sequence[int]) -> str:
         return "–"
     place = next(place for place, seen in enumerate(accumulate(bins)) if seen >= sum(bins) / 2)
     lower, upper = (0, *OBJECT_SIDES)[place], (*OBJECT_SIDES, None)[place]
-    return f"≥ {lower}²" if upper is None else f"{lower}² – {upper}²"
+    return f"≥ {lower}²" if upper is None else f"{lower}² – {upper}²" if lower else f"< {upper}²"
 
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -216,8 +229,8 @@ def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
         note(f"all findings: {command}")
 
 
-def check_report(report: "Report") -> None:
-    """Prints the findings of a check by kind: how many, an example, and the command that mends them."""
+def check_report(report: "Report", mended: bool = False) -> None:
+    """Prints the findings of a check by kind: how many, an example, and the command that mends what is not mended."""
     from segcli.datasets.findings import Severity
 
     console = _console(stderr=False)
@@ -231,7 +244,7 @@ def check_report(report: "Report") -> None:
         if len(row.findings) > 3:
             console.print(f"  … and {len(row.findings) - 3} more (--json lists them all)")
     commands = dict.fromkeys(row.command for row in report.rows if row.command)
-    if commands:
+    if commands and not mended:
         console.print("[bold]mend[/]")
         for command in commands:
             console.print(f"  {escape(command)}")

@@ -42,6 +42,9 @@ def train(
         return
     assert config is not None
     loaded = load_config(config, overrides or [])
+    from segcli.datasets.opening import refuse_missing
+
+    refuse_missing(loaded.dataset)  # before torch is imported, which takes longer than to see this
     from segcli.engine.train import train as train_run
 
     _watch(lambda observe: train_run(loaded, name or config.stem, observe))

@@ -245,8 +245,8 @@ def _unknown_labels(found: Sequence[Annotated], classes: _Classes) -> Iterator[F
         for label in dict.fromkeys(region.label for region in annotated.regions):
             if classes.meaning(label) is None:
                 message = (
-                    f"{annotated.file} has the label {label!r}, which is no class; "
-                    f"{did_you_mean(label, classes.task.classes)} Add it to --classes, or label it anew"
+                    f"{annotated.file} has the label {label!r}, which is no class "
+                    f"({did_you_mean(label, classes.task.classes)}); add it to --classes, or label it anew"
                 )
                 yield Finding("unknown-values", annotated.file, message)
 

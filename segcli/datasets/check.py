@@ -1,12 +1,16 @@
 """The data doctor: everything that is wrong with a dataset, and the command that mends it."""
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from segcli.datasets.findings import KINDS, Finding, Kind, Severity
+from segcli.datasets.inspection import broken
 from segcli.datasets.opening import open_source
 from segcli.datasets.processes import Progress, silent
 from segcli.datasets.source import Options
@@ -104,26 +108,29 @@ def check(
     kinds = sorted((KINDS[name] for name in by_kind), key=lambda kind: _BY_SEVERITY.index(kind.severity))
     rows = []
     for kind in kinds:
-        option = _option(kind, found, by_kind[kind.name])
-        command = f"seg dataset check {typed or root} {option}" if option else ""
+        option = _option(kind, found, by_kind[kind.name], root)
+        command = f"seg dataset check {typed or shlex.quote(str(root))} {option}" if option else ""
         rows.append(Row(kind, by_kind[kind.name], command, option))
     return Report(root, found, rows)
 
 
-def _option(kind: Kind, found: Survey, findings: Sequence[Finding]) -> str:
+def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) -> str:
     """The option that mends a kind of finding; empty where there is none."""
     if kind.name == "ambiguous":
         return "--map 255=1"
-    if kind.name == "colour-mask":
+    if kind.name == "colour-mask" and found.source.task is None:
         return "--palette auto"
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"
-    if kind.name == "unknown-values" and not found.source.colours:
+    if kind.name == "unknown-values" and found.source.task is None:
         value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
         if holders > max(2, sum(map(len, found.looks.values())) // 4):
             return f"--map {value}=CLASS"
-    return f"--fix {_mended_name(found)}" if kind.mended and found.encoding is not None else ""
+    left = sum(map(len, found.looks.values())) - sum(map(broken, chain(*found.looks.values())))
+    return f"--fix {shlex.quote(_mended_name(root))}" if kind.mended and found.encoding is not None and left else ""
 
 
-def _mended_name(found: Survey) -> str:
-    return f"{Path(found.source.origin).name or found.source.name}-mended"
+def _mended_name(root: Path) -> str:
+    """A folder for the mended copy: here, or beside the dataset where here lies within it."""
+    name = f"{root.resolve().name}-mended"
+    return name if not Path.cwd().is_relative_to(root.resolve()) else os.path.relpath(root.resolve().with_name(name))

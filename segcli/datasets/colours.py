@@ -11,11 +11,12 @@ from segcli.datasets.processes import each
 from segcli.errors import DataError, FileProblem
 from segcli.task import Colour
 
-IGNORED_NAMES = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__"}
+IGNORED_NAMES = {"void", "ignore", "ignored", "unlabeled", "unlabelled"}
 """Names in a palette whose colour is ignored."""
 
 _MOST = 256
 _NUMBERS = re.compile(r"(?<![\w.#])(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?![\w.])")
+_FOUR = re.compile(r"(?<![\w.#])\d{1,3}([\s,;]+\d{1,3}){3}(?![\w.])")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
 
 
@@ -29,12 +30,16 @@ def read_palette(path: Path) -> dict[str, Colour]:
         DataError: if the file is missing or lists no colours, a number beyond 255, or a name or colour twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a palette: {error}") from None
+        raise DataError(f"{path}: cannot be read as a palette: {getattr(error, 'strerror', None) or error}") from None
     palette: dict[str, Colour] = {}
     for number, line in enumerate(lines, 1):
-        if line.lstrip().startswith("# ") or not (parsed := _parse(line)):
+        try:
+            parsed = None if line.lstrip().startswith("# ") else _parse(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {line.strip()!r}: {error}") from None
+        if parsed is None:
             continue
         name, colour = parsed
         if max(colour) > 255:
@@ -53,6 +58,8 @@ def read_palette(path: Path) -> dict[str, Colour]:
 def _parse(line: str) -> tuple[str, Colour] | None:
     if match := _HEX.search(line):
         red, green, blue = bytes.fromhex(match.group(1))
+    elif _FOUR.search(line):
+        raise ValueError("it holds four numbers; a colour has three")
     elif match := _NUMBERS.search(line):
         red, green, blue = (int(part) for part in match.groups())
     else:
@@ -61,15 +68,15 @@ def _parse(line: str) -> tuple[str, Colour] | None:
     return name, (red, green, blue)
 
 
-def colour_map(palette: Mapping[str, Colour], ignore_index: int) -> tuple[dict[int, int], list[str]]:
-    """What the colours of a palette mean: by 0xRRGGBB the class index, and the names of the classes.
+def class_names(palette: Mapping[str, Colour]) -> list[str]:
+    """The names of a palette that are classes; one named void, ignore or unlabeled is none."""
+    return [name for name in palette if name.strip("_").lower() not in IGNORED_NAMES]
 
-    A colour named void, ignore or unlabeled is ignored.
-    """
-    names = [name for name in palette if name.lower() not in IGNORED_NAMES]
-    return {
-        packed(colour): names.index(name) if name in names else ignore_index for name, colour in palette.items()
-    }, names
+
+def colour_map(palette: Mapping[str, Colour], ignore_index: int) -> dict[int, int]:
+    """What the colours of a palette mean: by 0xRRGGBB the class index, or the ignore index."""
+    index = {name: place for place, name in enumerate(class_names(palette))}
+    return {packed(colour): index.get(name, ignore_index) for name, colour in palette.items()}
 
 
 def packed(colour: Colour) -> int:

@@ -12,7 +12,9 @@ from segcli.task import Colour, Task, default_ignore_index
 Classes = Sequence[str] | int | None
 
 _RARE = 0.005  # share of a mask's pixels below which a value may be noise
+_BLUR = 16  # how far compression may move a value
 _OFTEN = 0.1  # share of the masks holding a value in which it must not be rare
+_MOST_DENSE = 200  # values without a gap from which on they may be noise all the same
 _CLUTTER = 8  # rare values in one mask from which they look like noise
 
 
@@ -34,6 +36,17 @@ class MaskValues:
         """Values that few of its pixels hold."""
         total = sum(self.pixels.values())
         return {value for value, count in self.pixels.items() if count < _RARE * total}
+
+    def large(self) -> set[int]:
+        """Values that many of its pixels hold; of a lossy mask those that outnumber their neighbours."""
+        frequent = self.pixels.keys() - self.rare()
+        if not self.lossy:
+            return frequent
+        return {
+            value
+            for value in frequent
+            if self.pixels[value] == max(self.pixels[other] for other in frequent if abs(other - value) <= _BLUR)
+        }
 
     def cluttered(self) -> bool:
         """Whether it looks JPEG-compressed or anti-aliased: many values of 8 bits on few pixels."""
@@ -81,22 +94,30 @@ def infer_encoding(
 
 
 def _sound_values(masks: Sequence[MaskValues]) -> dict[int, Path]:
-    """The values that are no noise of compression and no slip in a single mask, each with a file that holds it."""
+    """The values that are no noise of compression and no slip in a single mask, each with a file that holds it.
+
+    Indices without a gap are all sound, however rare; noise leaves gaps, or fills the whole range of a byte.
+    """
+    held = {value: mask.file for mask in reversed([mask for mask in masks if not mask.lossy] or masks)
+            for value in mask.pixels}  # fmt: skip
+    indices = held.keys() - {255, 65535}
+    if indices == set(range(len(indices))) and len(held) <= _MOST_DENSE and not all(mask.lossy for mask in masks):
+        return held
     trusted: dict[int, Path] = {}
     large: dict[int, Path] = {}
     holders, large_holders = Counter[int](), Counter[int]()
     for mask in reversed([mask for mask in masks if not mask.lossy] or masks):
         holders.update(mask.pixels.keys())
-        large_holders.update(mask.pixels.keys() - mask.rare())
-        large.update(dict.fromkeys(mask.pixels.keys() - mask.rare(), mask.file))
+        large_holders.update(mask.large())
+        large.update(dict.fromkeys(mask.large(), mask.file))
         if not mask.cluttered():
             trusted.update(dict.fromkeys(mask.pixels, mask.file))
     often_large = {value for value in large if large_holders[value] >= _OFTEN * holders[value]}
     sound = {value: file for value, file in (large | trusted).items() if value in trusted or value in often_large}
-    common = {value for value in sound if holders[value] > max(1, len(masks) // 50)}
+    common = {value for value in sound if holders[value] > 1}
     indices = common - {255, 65535}
     if len(masks) >= _CLUTTER and indices == set(range(len(indices))):
-        likely = 2 * len(indices) + 1  # a class that only a few masks hold; a value far beyond is a slip
+        likely = 2 * len(indices) + 1  # a class that a single mask holds; a value far beyond is a slip
         return {value: file for value, file in sound.items() if value in common or value <= likely}
     return sound
 

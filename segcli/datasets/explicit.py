@@ -1,6 +1,8 @@
 """Explicit folders: images and masks read where they are, under the same checks as a prepared dataset."""
 
 import hashlib
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +71,11 @@ def _few(remarks: Sequence[str], number: int = 3) -> list[str]:
 
 
 def _check_command(folders: Mapping[str, tuple[Path, Path | None]]) -> str:
-    images, masks = next(iter(folders.values()))
-    if masks is None or images.parent != masks.parent:
-        return f"seg dataset check {images.parent} --images {images.name} --masks {masks}"
-    return f"seg dataset check {images.parent} --images {images.name} --masks {masks.name}"
+    commands = []
+    for images, masks in folders.values():
+        if masks is not None:
+            root = Path(os.path.commonpath([images.resolve(), masks.resolve()]))
+            words = [os.path.relpath(root), "--images", os.path.relpath(images.resolve(), root), "--masks",
+                     os.path.relpath(masks.resolve(), root)]  # fmt: skip
+            commands.append(f"seg dataset check {shlex.join(words)}")
+    return "; ".join(commands)

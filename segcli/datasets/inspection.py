@@ -103,6 +103,8 @@ def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Findi
     try:
         mask = item.mask.look(*(size or (0, 0)))
         findings += [_note(kind, item.mask.path) for kind in mask.peculiarities]
+        if mask.objects_problem:
+            findings.append(Finding("instances", item.mask.path, mask.objects_problem))
         if size is not None:
             check_same_size(size, mask.size, item.image, item.mask.path)
     except FileProblem as problem:

@@ -28,10 +28,12 @@ class LookCache:
 
     def get(self, item: Pair | Sample) -> Look | None:
         """What was seen of a pair, if its files are as they were."""
-        return self._looks.get(_key(item))
+        return self._looks.get(_key(item)) if isinstance(item, Pair) else None
 
     def put(self, item: Pair | Sample, look: Look) -> None:
-        """Keeps what was seen of a pair, on disk at once."""
+        """Keeps what was seen of a pair, on disk at once; samples that are made are made again."""
+        if not isinstance(item, Pair):
+            return
         if self._stream is None:
             self._stream = self.path.open("a", encoding="utf-8")
         key = _key(item)
@@ -45,15 +47,14 @@ class LookCache:
             self._stream.close()
 
 
-def _key(item: Pair | Sample) -> str:
-    if not isinstance(item, Pair):
-        return item.name
+def _key(item: Pair) -> str:
     mask = item.mask
     if mask is None or isinstance(mask, MaskFile):
         mode = "colours" if mask and mask.colours else "values"
     else:  # what is drawn depends on more than the file it comes from
         mode = hashlib.sha256(pickle.dumps(mask)).hexdigest()
-    return "|".join([item.name, mode, *(_stamp(path) for path in (item.image, mask.path if mask else None) if path)])
+    files = [item.image, mask.path if mask else None, mask.instance_path if isinstance(mask, MaskFile) else None]
+    return "|".join([item.name, mode, *(_stamp(path) for path in files if path)])
 
 
 def _stamp(path: Path) -> str:

@@ -24,6 +24,7 @@ class MaskLook:
         digest: sha256 of its content.
         pixels: gives the values themselves, H×W.
         peculiarities: kinds of notes.
+        objects_problem: what is wrong with the file that tells objects apart.
     """
 
     size: tuple[int, int]
@@ -31,6 +32,7 @@ class MaskLook:
     digest: str
     pixels: Callable[[], Mask]
     peculiarities: tuple[str, ...] = ()
+    objects_problem: str = ""
 
 
 class MaskSource(Protocol):
@@ -102,8 +104,13 @@ class MaskFile:
             values = count_values(self._values(decoded))
             if decoded.image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
-        digest = hashlib.sha256(content).hexdigest()
-        return MaskLook(decoded.size, values, digest, lambda: self._values(decoded), tuple(peculiarities))
+        digest, problem = hashlib.sha256(content), ""
+        if self.instance_path is not None:
+            digest.update(self.instance_path.read_bytes() if self.instance_path.is_file() else b"")
+            problem = objects_problem(self, *decoded.size)
+        return MaskLook(
+            decoded.size, values, digest.hexdigest(), lambda: self._values(decoded), tuple(peculiarities), problem
+        )
 
 
 def read_whole(path: Path) -> bytes:
@@ -127,11 +134,22 @@ def read_whole(path: Path) -> bytes:
     return content
 
 
-def look_at_values(values: Mask) -> MaskLook:
+def objects_problem(mask: MaskSource, height: int, width: int) -> str:
+    """What is wrong with the objects of a mask; empty where nothing is."""
+    try:
+        objects = mask.instances(height, width)
+    except FileProblem as problem:
+        return str(problem)
+    if objects is None or objects.shape == (height, width):
+        return ""
+    return f"the objects of {mask.path} are of {objects.shape[1]}×{objects.shape[0]}, but it is {width}×{height}"
+
+
+def look_at_values(values: Mask, problem: str = "") -> MaskLook:
     """What a mask that is no file of its own holds."""
     height, width = int(values.shape[0]), int(values.shape[1])
     digest = hashlib.sha256(f"{height} {width} ".encode() + values.tobytes()).hexdigest()
-    return MaskLook((height, width), count_values(values), digest, lambda: values)
+    return MaskLook((height, width), count_values(values), digest, lambda: values, objects_problem=problem)
 
 
 def count_values(values: Mask) -> dict[int, int]:

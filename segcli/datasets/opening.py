@@ -1,5 +1,7 @@
 """Opens whatever dataset a config or a command line names."""
 
+import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from segcli.datasets.dataset import Dataset
 from segcli.datasets.explicit import open_folders
 from segcli.datasets.layouts import LAYOUTS, Layout, shapes
 from segcli.datasets.obtaining import can_be_fetched
-from segcli.datasets.prepared import DESCRIPTION, open_prepared, prepared_source
+from segcli.datasets.prepared import DESCRIPTION, is_prepared, open_prepared, prepared_source
 from segcli.datasets.processes import Progress, silent
 from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, UsageError, did_you_mean
@@ -26,20 +28,27 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
     if section.embedded is not None:
         return shapes.dataset()
     if section.root is not None:
-        if not (section.root / DESCRIPTION).is_file():
-            raise UsageError(_how_to_prepare(section.root))
+        refuse_missing(section)
         return open_prepared(section.root)
+    refuse_missing(section)
     folders = {}
     for split in ("train", "val", "test"):
         images, masks = getattr(section, f"{split}_images_dir"), getattr(section, f"{split}_masks_dir")
-        if images is None:
-            continue
-        for key, folder in ((f"{split}_images_dir", images), (f"{split}_masks_dir", masks)):
-            if folder is not None and not folder.is_dir():
-                raise UsageError(f"dataset.{key}: {folder}: no such folder (from {Path.cwd()})")
-        folders[split] = (images, masks)
+        if images is not None:
+            folders[split] = (images, masks)
     name = folders["train"][0].resolve().parent.name
     return open_folders(name, folders, section.classes, section.palette, section.ignore_index, section.map, progress)
+
+
+def refuse_missing(section: DatasetConfig) -> None:
+    """Raises UsageError where the dataset that a config names is not there, with the command that makes it."""
+    if section.root is not None and not is_prepared(section.root):
+        raise UsageError(_how_to_prepare(section.root))
+    for split in ("train", "val", "test"):
+        for key in (f"{split}_images_dir", f"{split}_masks_dir"):
+            folder = getattr(section, key)
+            if folder is not None and not folder.is_dir():
+                raise UsageError(f"dataset.{key}: {folder}: no such folder (from {Path.cwd()})")
 
 
 def open_for_model(card: ModelCard, given: Path | None, progress: Progress = silent) -> Dataset:
@@ -63,7 +72,7 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
                 f"the dataset that the model was trained on is not here ({str(error).splitlines()[0]}); "
                 f"go to the folder it was trained in, or give a dataset with -d"
             ) from None
-    elif (given / DESCRIPTION).is_file():
+    elif is_prepared(given):
         dataset = open_prepared(given, card.task.ignore_index)
     elif (given / "images").is_dir() and (given / "masks").is_dir():
         dataset = _open_like(card, given, progress)
@@ -101,19 +110,37 @@ def open_source(root: Path, layout: str | None, options: Options) -> Source:
         refuse_useless(find_layout(layout), options)
         return find_layout(layout).find(root, options)
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder")
-    if (root / DESCRIPTION).is_file():
+        problem = "is a file; give the dataset's folder" if root.is_file() else "no such folder"
+        raise UsageError(f"{root}: {problem}")
+    if is_prepared(root):
+        if options != Options():
+            raise UsageError(f"{root} is prepared: its classes and splits are known; leave out the options")
         return prepared_source(root)
     if (root / options.images).is_dir() and (root / options.masks).is_dir():
         return LAYOUTS["folder"].find(root, options)
-    for known in LAYOUTS.values():
-        if known.fits(root):
-            refuse_useless(known, options)
-            return known.find(root, options)
-    raise UsageError(
-        f"{root} is no dataset: neither {DESCRIPTION} nor {options.images}/ and {options.masks}/ are there, nor any "
-        f"layout that seg knows; name the folders with --images and --masks"
-    )
+    fitting = [known for known in LAYOUTS.values() if known.fits(root)]
+    annotated = _annotation_layout(root) if fitting in ([], [LAYOUTS["folder"]]) else None
+    known = annotated or (fitting[0] if fitting else None)
+    if known is None:
+        raise UsageError(
+            f"{root} is no dataset: neither {DESCRIPTION} nor {options.images}/ and {options.masks}/ are there, nor "
+            f"any layout that seg knows; name the folders with --images and --masks"
+        )
+    refuse_useless(known, options)
+    return known.find(root, options)
+
+
+def _annotation_layout(root: Path) -> Layout | None:
+    """The layout of the first annotation file below a folder."""
+    for path in sorted(root.rglob("*.json"))[:1]:
+        try:
+            document = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        keys = document.keys() if isinstance(document, dict) else set()
+        marks = {"labelme": {"shapes"}, "coco": {"images", "annotations"}, "darwin": {"annotations"}}
+        return next((LAYOUTS[name] for name, mark in marks.items() if mark <= keys), None)
+    return LAYOUTS["cvat"] if any(root.rglob("*.xml")) else None
 
 
 def refuse_useless(layout: Layout, options: Options) -> None:
@@ -150,6 +177,10 @@ def _listed(task: Task) -> str:
 
 
 def _how_to_prepare(root: Path) -> str:
+    if (root / "images").is_dir():
+        return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make one of it:\n" + shlex.join(
+            ["seg", "dataset", "prepare", "folder", "--from", str(root), "--to", f"data/{root.resolve().name}"]
+        )
     command = f"seg dataset prepare {root.name if root.name in LAYOUTS else 'folder'}"
     layout = LAYOUTS.get(root.name, LAYOUTS["folder"])
     source = " --from DIR" if layout.needs_folder and not can_be_fetched(layout.name) else ""

@@ -1,6 +1,6 @@
 """Images and masks in folders, matched by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,9 @@ def match_pairs(
     Raises:
         DataError: if a folder is missing or empty, or no name stands in both.
     """
-    image_files, image_findings = _by_name(images, image_name)
     mask_files, mask_findings = _by_name(masks, mask_name)
+    beside = set(mask_files.values()) if images.resolve() == masks.resolve() else set()
+    image_files, image_findings = _by_name(images, image_name, beside)
     for folder, files, pattern in ((images, image_files, image_name), (masks, mask_files, mask_name)):
         if not files:
             raise DataError(f"{folder} holds no images{'' if pattern == ANY_NAME else f' named {pattern}'}")
@@ -64,7 +65,7 @@ def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], l
     return [Pair(name, files[name], None) for name in sorted(files)], findings
 
 
-def _by_name(folder: Path, pattern: str) -> tuple[dict[str, Path], list[Finding]]:
+def _by_name(folder: Path, pattern: str, others: Collection[Path] = ()) -> tuple[dict[str, Path], list[Finding]]:
     before, mark, after = pattern.partition(ANY_NAME)
     if not mark:
         raise UsageError(f"{pattern!r} says nothing of where the name stands; write it as in '{{name}}_mask'")
@@ -72,7 +73,13 @@ def _by_name(folder: Path, pattern: str) -> tuple[dict[str, Path], list[Finding]
     findings = []
     for path in find_images(folder):
         stem = path.stem
-        if not (stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)):
+        if path in others or not (
+            stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+        ):
+            continue
+        if not _is_plain(path.name):
+            message = f"{str(path)!r} is not named in UTF-8, or with control characters; rename it"
+            findings.append(Finding("name", folder / repr(path.name), message))
             continue
         name = (path.relative_to(folder).parent / stem[len(before) : len(stem) - len(after)]).as_posix()
         if name in found:
@@ -81,6 +88,11 @@ def _by_name(folder: Path, pattern: str) -> tuple[dict[str, Path], list[Finding]
         else:
             found[name] = path
     return found, findings
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name can be written in a list and a terminal."""
+    return name.isprintable() and not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _alone(name: str, images: Mapping[str, Path], masks: Mapping[str, Path], *folders: Path) -> Finding:
@@ -107,7 +119,13 @@ def _likely_patterns(images: Sequence[str], masks: Sequence[str]) -> list[str] |
     image_before, mask_before = image_before.removeprefix(shared), mask_before.removeprefix(shared)
     if shared and (image_before or mask_before):
         return None
-    for cut_image, cut_mask in ((image_after, mask_after), ("", mask_after), (image_after, "")):
+    shared = _common_start([image_after[::-1], mask_after[::-1]])[::-1]
+    ends = [(image_after.removesuffix(shared), mask_after.removesuffix(shared)), (image_after, mask_after)]
+    if image_after and mask_after.startswith(image_after):  # as in 010 and 010_mask, which all end in 0
+        ends.insert(0, ("", mask_after.removeprefix(image_after)))
+    if mask_after and image_after.startswith(mask_after):
+        ends.insert(0, (image_after.removeprefix(mask_after), ""))
+    for cut_image, cut_mask in (*ends, ("", mask_after), (image_after, "")):
         image_name, mask_name = f"{image_before}{{name}}{cut_image}", f"{mask_before}{{name}}{cut_mask}"
         if _cut(images, image_name) & _cut(masks, mask_name):
             options = {"--image-name": image_name, "--mask-name": mask_name}

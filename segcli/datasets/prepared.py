@@ -9,19 +9,20 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from segcli.datasets.dataset import SPLITS, Dataset, MaskEncoding, Sample
 from segcli.datasets.findings import Finding, refuse_errors
 from segcli.datasets.inspection import Look, broken, look_closely
 from segcli.datasets.lookcache import LookCache
+from segcli.datasets.manifest import NAME as FILES
 from segcli.datasets.manifest import FileRow, Manifest, row_of
 from segcli.datasets.masks import MaskFile
 from segcli.datasets.pairs import Pair, list_images, match_pairs
 from segcli.datasets.processes import Progress, each, silent
 from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.datasets.survey import Survey, as_samples, survey
-from segcli.errors import DataError
+from segcli.errors import ConfigError, DataError, UsageError
 from segcli.io.files import going_on_in, write_text
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.task import Task, default_ignore_index
@@ -29,6 +30,7 @@ from segcli.yamlfile import dump_yaml, read_yaml
 
 DESCRIPTION = "dataset.yml"
 FORMAT = 2
+Linking = Literal["any", "hard", "none"]
 
 _LOOKS, _DONE = ".looks.jsonl", ".done.jsonl"
 _NO_TIME = 315532800  # 1980, for masks that come from no file
@@ -51,7 +53,7 @@ def prepare(
     source: Source,
     target: Path,
     options: Options | None = None,
-    copy: bool = False,
+    linking: Linking = "any",
     progress: Progress = silent,
     where_to_look: str = "seg dataset check",
 ) -> Preparation:
@@ -63,23 +65,26 @@ def prepare(
         source: what to write.
         target: the folder; a prepared dataset that stands there is replaced.
         options: how to deal splits and name classes, where the source leaves it open.
-        copy: copy images instead of linking them.
+        linking: how images get there: by `any` link, hard where the disk allows it; by `hard` links, else copied; or
+            by `none`: copied.
         progress: told of each pair looked at and written.
         where_to_look: the command that lists all findings.
 
     Raises:
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
-    if target.exists() and not (target / DESCRIPTION).is_file() and (target.is_file() or any(target.iterdir())):
-        raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
+    _refuse_to_replace(target, Path(source.origin))
     with going_on_in(target) as folder:
         with closing(LookCache(folder / _LOOKS)) as memory:
             if source.task is not None and UNDEALT not in source.splits:
-                _write_ahead(source, folder, copy, progress, memory)
+                _write_ahead(source, folder, linking, progress, memory)
             found = survey(source, options, progress, memory)
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
-        _write(replace(found, encoding=_standard(found.settled())), folder, copy, progress)
+        if UNDEALT in found.source.splits:
+            raise UsageError(f"{source.origin} holds too few pairs to deal to train and val; name them with --names")
+        _write(replace(found, encoding=_standard(found.settled())), folder, linking, progress)
+        open_prepared(folder)  # whatever would be wrong with it is told before it takes its place
     return Preparation(open_prepared(target), found.findings)
 
 
@@ -93,6 +98,26 @@ def _standard(encoding: MaskEncoding) -> MaskEncoding:
     return replace(encoding, task=replace(task, ignore_index=ignored), value_map=value_map)
 
 
+def _refuse_to_replace(target: Path, origin: Path) -> None:
+    """Raises DataError where writing a dataset would remove anything but a dataset that was prepared before."""
+    if origin.exists() and origin.resolve().is_relative_to(target.resolve()):
+        raise DataError(f"{target} holds the data that is to be prepared; choose another folder with --to")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    try:
+        listed = {row.path for row in Manifest.read(target).rows}
+        _Description.read(target)
+    except (DataError, OSError):
+        listed = set()
+    own = {*listed, DESCRIPTION, FILES}
+    others = (path for path in target.rglob("*") if not path.is_dir() and path.name not in {".DS_Store", "Thumbs.db"})
+    strange = next((path for path in others if path.relative_to(target).as_posix() not in own), None)
+    if not listed:
+        raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
+    if strange is not None:
+        raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
+
+
 @dataclass(frozen=True)
 class _Job:
     split: str
@@ -104,10 +129,10 @@ class _Job:
         return f"{self.split}/{self.item.name}"
 
 
-def _write_ahead(source: Source, folder: Path, copy: bool, progress: Progress, memory: LookCache) -> None:
+def _write_ahead(source: Source, folder: Path, linking: Linking, progress: Progress, memory: LookCache) -> None:
     """Looks at pairs and writes those that are right in one go, where it is known what their values mean."""
     assert source.task is not None
-    writer = _PairWriter(folder, _standard(MaskEncoding(source.task, source.value_map, source.colours)), copy)
+    writer = _PairWriter(folder, _standard(MaskEncoding(source.task, source.value_map, source.colours)), linking)
     done = dict(_read_done(folder))
     jobs = [(split, item, memory.get(item)) for split, items in source.splits.items() for item in items]
     waiting = [
@@ -123,9 +148,9 @@ def _write_ahead(source: Source, folder: Path, copy: bool, progress: Progress, m
                 _add_done(journal, writer.key(_Job(split, item, look)), rows)
 
 
-def _write(found: Survey, folder: Path, copy: bool, progress: Progress) -> None:
+def _write(found: Survey, folder: Path, linking: Linking, progress: Progress) -> None:
     """Writes every pair that an earlier attempt has not written, then what describes them."""
-    writer = _PairWriter(folder, found.settled(), copy)
+    writer = _PairWriter(folder, found.settled(), linking)
     jobs = [
         _Job(split, item, look)
         for split, items in found.source.splits.items()
@@ -198,7 +223,7 @@ class _PairWriter:
 
     folder: Path
     encoding: MaskEncoding
-    copy: bool
+    linking: Linking
 
     def key(self, job: _Job) -> str:
         """What the written files depend on."""
@@ -207,7 +232,7 @@ class _PairWriter:
     @cached_property
     def _settings(self) -> str:
         encoding = (self.encoding.task.to_json(), sorted(self.encoding.value_map.items()), self.encoding.colours)
-        return hashlib.sha256(repr((encoding, self.copy)).encode()).hexdigest()
+        return hashlib.sha256(repr((encoding, self.linking)).encode()).hexdigest()
 
     def look_and_write(self, place: tuple[str, Pair]) -> tuple[Look, list[FileRow]]:
         """Looks at a pair and writes it, if nothing is wrong with it; gives the files written."""
@@ -232,7 +257,7 @@ class _PairWriter:
 
     def _write_pair(self, job: _Job, pair: Pair, values: Mask | None) -> Iterator[FileRow]:
         path = self.folder / "images" / f"{job.stem}{pair.image.suffix.lower()}"
-        _link(pair.image, path, self.copy)
+        _link(pair.image, path, self.linking)
         yield row_of(path, self.folder, job.look.image_digest)
         if pair.mask is None or values is None:
             return
@@ -253,11 +278,11 @@ class _PairWriter:
         return row_of(path, self.folder, hashlib.sha256(content).hexdigest())
 
 
-def _link(source: Path, target: Path, copy: bool) -> None:
+def _link(source: Path, target: Path, linking: Linking) -> None:
     """Hard-links a file, else links it symbolically, else copies it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    for link in _ways_to_link(source.resolve(), copy):
+    for link in _ways_to_link(source.resolve(), linking):
         try:
             link(target)
             return
@@ -266,9 +291,10 @@ def _link(source: Path, target: Path, copy: bool) -> None:
     shutil.copy2(source, target)
 
 
-def _ways_to_link(source: Path, copy: bool) -> Iterator[Callable[[Path], None]]:
-    if not copy:
+def _ways_to_link(source: Path, linking: Linking) -> Iterator[Callable[[Path], None]]:
+    if linking != "none":
         yield lambda target: target.hardlink_to(source)
+    if linking == "any":
         yield lambda target: target.symlink_to(source)
 
 
@@ -293,11 +319,21 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     changed = manifest.refresh(root)
     if changed:
         fingerprint = manifest.fingerprint()
+        number = f"{len(changed)} file{'s' * (len(changed) > 1)}"
         remarks.append(
-            f"{len(changed)} files of {root} changed since it was prepared (as {changed[0]}); its pixel counts are "
-            f"those of before: check it with `seg dataset check {root}`, or prepare it again"
+            f"{number} of {root} changed since it was prepared (as {changed[0]}); its pixel counts are those of "
+            f"before: check it with `seg dataset check {root}`, or prepare it again"
         )
     return Dataset(description.name, task, splits, description.pixels, fingerprint, description.categories, remarks)
+
+
+def is_prepared(root: Path) -> bool:
+    """Whether a folder holds a description of a prepared dataset; other programs call other files dataset.yml, too."""
+    path = root / DESCRIPTION
+    try:
+        return path.is_file() and {"format", "splits", "fingerprint"} <= read_yaml(path).values.keys()
+    except ConfigError:
+        return False
 
 
 def prepared_source(root: Path) -> Source:
@@ -336,8 +372,8 @@ class _Description:
     @classmethod
     def read(cls, root: Path) -> "_Description":
         path = root / DESCRIPTION
-        if not path.is_file():
-            raise DataError(f"{root} holds no {DESCRIPTION}; it is no prepared dataset")
+        if not is_prepared(root):
+            raise DataError(f"{root} holds no {DESCRIPTION} of a prepared dataset")
         values = read_yaml(path).values
         try:
             splits = {split: values["splits"][split] for split in SPLITS if values["splits"].get(split)}

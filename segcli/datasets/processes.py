@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import forkserver
 from typing import TypeVar
 
 from segcli.errors import SegError
@@ -61,14 +64,16 @@ def each(
 def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
     # A process forked from one with threads (of torch, of a progress bar) may hang: fork from a fresh one.
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        context.set_forkserver_preload([work.__module__ if hasattr(work, "__module__") else __name__])
     pool = ProcessPoolExecutor(processes, context, initializer=_start)
     chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+    waiting: deque[Future[list[Result]]] = deque()
     try:
-        waiting: deque[Future[list[Result]]] = deque(
-            pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 4 * processes)
-        )
+        with _interrupts_held():
+            if os.name == "posix":
+                context.set_forkserver_preload([__name__, getattr(work, "__module__", __name__)])
+                forkserver.ensure_running()
+            waiting.extend(pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 4 * processes))
+            wait(islice(waiting, 1))
         while waiting:
             results = waiting.popleft().result()
             waiting.extend(pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 1))
@@ -79,6 +84,27 @@ def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], process
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Lets Ctrl-C wait until processes have started, which would die of it with a traceback; they never see it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    masked = hasattr(signal, "pthread_sigmask")
+    if masked:  # what is started now inherits the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if masked:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _work_on(work: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result]:

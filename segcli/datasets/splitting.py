@@ -46,7 +46,7 @@ def deal(
         group_by: regular expression; names with the same match (of its groups, if it has any) stay together.
 
     Raises:
-        UsageError: if the ratios are no two or three shares, leave train or val empty, or the expression is wrong.
+        UsageError: if the ratios are no two or three shares, leave a split empty, or the expression is wrong.
     """
     shares = _shares(ratios)
     groups = _groups(items, group_by)
@@ -63,10 +63,12 @@ def deal(
         splits[split] += [item.pair for item in groups[key]]
         wanted[split].take(len(groups[key]), waiting[key])
         left -= waiting[key]
-    for split in ("train", "val"):
-        if not splits.get(split):
-            raise UsageError(f"--split {','.join(map(str, ratios))} leaves {split} empty, of {len(items)} pairs")
-    return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in splits.items() if pairs}
+    for split, pairs in splits.items():
+        if not pairs or not {"train", "val"} <= splits.keys():
+            held = f"{len(items)} pairs in {len(groups)} groups" if len(groups) < len(items) else f"{len(items)} pairs"
+            missing = split if not pairs else "val"
+            raise UsageError(f"--split {','.join(map(str, ratios))} leaves {missing} empty, of {held}")
+    return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in splits.items()}
 
 
 @dataclass
@@ -130,20 +132,22 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
 
     Args:
         pairs: all pairs.
-        names: by split, the file. A line holds a path below the folder of images, with or without suffix; of several
-            words on a line the first counts.
+        names: by split, the file. A line holds a path below the folder of images, with or without suffix; of a line
+            that is no name the first word counts.
 
     Raises:
         DataError: if a file is missing or empty, or lists a name twice or one that is not there.
     """
     known = {pair.name: pair for pair in pairs} | {f"{pair.name}{pair.image.suffix}": pair for pair in pairs}
+    flat = not any("/" in pair.name for pair in pairs)
     splits: dict[str, list[Pair]] = {}
     taken: dict[str, str] = {}
     for split, file in names.items():
-        listed = read_names(file)
+        listed = read_lines(file)
         splits[split] = []
         for line, name in enumerate(listed, 1):
-            pair = known.get(name) or known.get(Path(name).name) or known.get(Path(name).stem)
+            spelt = [name, name.split()[0], *([Path(name.split()[0]).name, Path(name.split()[0]).stem] if flat else [])]
+            pair = next((known[word] for word in spelt if word in known), None)
             if pair is None:
                 raise DataError(f"{file}:{line} lists {name}, but there is no such image with a mask")
             if pair.name in taken:
@@ -157,15 +161,20 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
 
 
 def read_names(file: Path) -> list[str]:
-    """The first word of each line of a list.
+    """The first word of each line of a list; raises as `read_lines` does."""
+    return [line.split()[0] for line in read_lines(file)]
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a list that are not empty.
 
     Raises:
         DataError: if it is missing or no text.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as a list of names: {error}") from None
-    return [line.split()[0] for line in lines if line.strip()]
+    return [line.strip() for line in lines if line.strip()]

@@ -97,7 +97,11 @@ def survey(
         problems.append(Finding(problem.kind, Path(source.origin), str(problem)))
     undealt = UNDEALT in source.splits
     if undealt:
-        source, looks = _deal(source, options, looks, encoding)
+        try:
+            source, looks = _deal(source, options, looks, encoding)
+        except UsageError:
+            if options.ratios is not None or options.names or options.group_by is not None:
+                raise  # what was asked for cannot be; else there are just too few to deal
     findings = [*source.findings, *problems, *_judge(source, encoding, looks)]
     return Survey(source, encoding, looks, findings, undealt and not options.names)
 
@@ -221,18 +225,26 @@ def _from_test_down(split: str) -> int:
 def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
     """Images of two splits that hardly differ: frames of one video, the same photo scaled or stored anew."""
     hashes = {split: _as_words([look.likeness for look in found]) for split, found in looks.items()}
+    telling = {split: [_tells(look.likeness) for look in found] for split, found in looks.items()}
     for one, other in combinations(sorted(looks, key=_from_test_down), 2):
         alike: dict[int, tuple[int, int]] = defaultdict(lambda: (ALIKE + 1, -1))
         for place, words in enumerate(hashes[one]):
+            if not telling[one][place]:
+                continue
             distances = np.bitwise_count(hashes[other] ^ words).sum(axis=1)
             for match in np.flatnonzero(distances <= ALIKE).tolist():
                 alike[match] = min(alike[match], (int(distances[match]), place))
         for match, (distance, place) in alike.items():
             a, b = source.splits[other][match], source.splits[one][place]
             same = looks[other][match].image_digest == looks[one][place].image_digest
-            if isinstance(a, Pair) and isinstance(b, Pair) and not same and looks[other][match].likeness:
+            if isinstance(a, Pair) and isinstance(b, Pair) and not same and telling[other][match]:
                 message = f"{a.image} ({other}) looks like {b.image} ({one}): {distance} of 256 bits differ"
                 yield Finding("near-duplicate", a.image, message)
+
+
+def _tells(likeness: int) -> bool:
+    """Whether a hash says anything: those of flat pictures are nearly all 0, or nearly all 1."""
+    return 3 * ALIKE <= likeness.bit_count() <= 256 - 3 * ALIKE
 
 
 def _as_words(hashes: Sequence[int]) -> NDArray[np.uint64]:

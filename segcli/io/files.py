@@ -72,7 +72,7 @@ def going_on_in(path: Path) -> Iterator[Path]:
     """Gives a hidden folder beside `path` to fill, with what an interrupted attempt left there.
 
     It takes the place of `path` when the block ends without an error. It stays where the block was interrupted or the
-    disk is full, and goes where a DataError says that what is to be written is wrong.
+    disk is full, and goes where an error says that what is to be written is wrong.
 
     Raises:
         UsageError: if another process fills it at this moment.
@@ -85,7 +85,7 @@ def going_on_in(path: Path) -> Iterator[Path]:
         staged.mkdir(parents=True, exist_ok=True)
         try:
             yield staged
-        except DataError:
+        except (DataError, UsageError):
             shutil.rmtree(staged)
             raise
         if path.exists():

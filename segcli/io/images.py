@@ -1,6 +1,7 @@
 """Images and masks: the only place where they are read and written."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from segcli.errors import FileProblem
 from segcli.io.files import replacing
@@ -29,6 +30,13 @@ _COLOURS = {"RGB", "RGBA"}
 _RUNS = 3  # zlib's Z_RLE: masks are runs of one value, and come out smaller in half of the time
 _OF_PAGES = {"GIF", "PNG", "TIFF", "WEBP"}  # but not the second picture that a camera puts into a JPEG
 _ORIENTATION = 274  # EXIF tag; 1 is upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_SUBFILE_TYPE = 254  # TIFF tag; its lowest bit marks a smaller copy of another page
+Image.MAX_IMAGE_PIXELS = 1 << 29  # aerial images are large; Pillow refuses twice as many, which is OpenCV's limit
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -211,19 +219,41 @@ def decode(path: Path, content: bytes | None = None, first_page: bool = False) -
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             depth = _depth(image)
-            pages = getattr(image, "n_frames", 1) if image.format in _OF_PAGES else 1
+            pages = _pages(image)
             if pages > 1 and not first_page:
                 raise FileProblem(f"{path} holds {pages} pages; keep one", "pages")
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        turned = TURNS.get(orientation)
+        return Decoded(image if turned is None else image.transpose(turned), path, depth, orientation)
+    except (FileProblem, MemoryError):
+        raise
+    except Exception as error:  # whatever Pillow raises: its decoders answer damaged files with errors of any kind
         raise _unreadable(path, error) from None
-    return Decoded(ImageOps.exif_transpose(image) if orientation != 1 else image, path, depth, orientation)
+
+
+def _pages(image: Image.Image) -> int:
+    """Pages of a file; smaller copies of a page, as large TIFF files carry them, are none."""
+    number = getattr(image, "n_frames", 1) if image.format in _OF_PAGES else 1
+    if number == 1 or not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return number
+    pages = 0
+    for frame in range(number):
+        image.seek(frame)
+        pages += not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1
+    image.seek(0)
+    return pages
 
 
 def _depth(image: Image.Image) -> int:
     """Bits a channel in the file, before Pillow narrows 16-bit colours to 8 without a word."""
-    return 16 if any(";16" in str(tile[3]) for tile in getattr(image, "tile", [])) else 8
+    arguments = [str(tile[3]) for tile in getattr(image, "tile", [])]
+    if image.format == "BMP":  # whose BGR;16 is 16 bits a pixel
+        return 8
+    if image.format == "PPM":
+        numbers = [int(number) for text in arguments for number in re.findall(r"\d+", text)]
+        return 16 if max(numbers, default=0) > 255 else 8
+    return 16 if any(";16" in text for text in arguments) else 8
 
 
 def _unreadable(path: Path, error: Exception) -> FileProblem:
@@ -235,6 +265,8 @@ def _unreadable(path: Path, error: Exception) -> FileProblem:
         return FileProblem(f"{path} is a folder, not an image", "folder")
     if path.stat().st_size == 0:
         return FileProblem(f"{path} is empty (0 bytes); replace or remove it", "empty")
+    if isinstance(error, Image.DecompressionBombError):
+        return FileProblem(f"{path} has more than {2 * (1 << 29):,} pixels; cut it into parts", "too-large")
     if isinstance(error, UnidentifiedImageError):
         channels = _tiff_channels(path)
         if channels > 4:

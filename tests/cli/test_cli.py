@@ -241,10 +241,10 @@ def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
     mask = sorted((tmp_path / "data/mine/masks/val").iterdir())[0]
     Image.fromarray(np.zeros((40, 56), np.uint8)).save(mask)
     told = seg("eval").stderr
-    assert f"1 files of data/mine changed since it was prepared (as masks/val/{mask.name})" in told
+    assert f"1 file of data/mine changed since it was prepared (as masks/val/{mask.name})" in told
     assert "the data has changed since the model was trained on it" in told
     again = seg("train", "-c", "mine.yml")
-    assert (again.exit_code, "1 files of data/mine changed" in again.stderr) == (0, True)
+    assert (again.exit_code, "1 file of data/mine changed" in again.stderr) == (0, True)
     state = tmp_path / "runs/mine/state"
     assert state.is_dir()
     resumed = seg("train", "--resume", "runs/mine")
@@ -268,7 +268,7 @@ def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
         (["dataset", "prepare", "camvit"], 2, "unknown layout 'camvit'; did you mean camvid?"),
         (["dataset", "prepare", "folder"], 2, "seg dataset prepare folder needs its folder: --from DIR"),
         (["dataset", "prepare", "camvid", "--from", "."], 1, "holds no train, trainannot, val and valannot"),
-        (["dataset", "prepare", "folder", "--from", ".", "--map", "x"], 2, "--map x: expected VALUE=CLASS"),
+        (["dataset", "prepare", "folder", "--from", ".", "--map", "x"], 2, "--map x: expected the numbers VALUE=CLASS"),
         (["config", "show", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
         (["no-such-command"], 2, "No such command"),
         (["export", "onnx", "-m", "broken.onnx"], 2, "broken.onnx is an exported file"),

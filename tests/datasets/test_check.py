@@ -1,13 +1,16 @@
 """The doctor against 24 kinds of damage, and against clean data."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import write_pairs
 from PIL import Image
+from test_layouts import write_cityscapes
 from typer.testing import Result
 
 from segcli.datasets.check import Report, check
@@ -348,3 +351,121 @@ def test_the_perceptual_hash_knows_scaled_and_stored_pictures(tmp_path: Path) ->
         hashes = perceptual_hash(picture), perceptual_hash(Image.open(tmp_path / "small.jpg"))
         assert (hashes[0] ^ hashes[1]).bit_count() <= 10
         assert (hashes[0] ^ perceptual_hash(photo(seed + 100, 256))).bit_count() > 60
+
+
+def errors(report: Report) -> set[str]:
+    return {row.kind.name for row in report.rows if row.kind.severity.value == "error"}
+
+
+def test_deep_images_are_scaled_alike(tmp_path: Path) -> None:
+    """12 bits in 16: the whole dataset is scaled by the same factor, a dark image stays dark; fractions are left out."""
+    root = write_clean(tmp_path / "src")
+    bright, dark = np.full((96, 96), 4095, np.uint16), np.full((96, 96), 819, np.uint16)
+    replace(root / "images/train/0000.png", Image.fromarray(bright))
+    replace(root / "images/train/0001.png", Image.fromarray(dark))
+    cv2.imwrite(str(root / "images/train/0002.png"), np.full((96, 96, 3), (0, 819, 4095), np.uint16))
+    replace(
+        root / "images/train/0003.png",
+        Image.fromarray(np.linspace(0, 1, 96 * 96, dtype=np.float32).reshape(96, 96)),
+        ".tif",
+    )
+    report = check(root)
+    assert errors(report) == {"deep-image"}
+    mended = write_mended(report, tmp_path / "out")
+    got = [read_image(tmp_path / f"out/images/train/000{place}.png") for place in range(3)]
+    assert [int(image.min()) for image in got[:2]] == [int(image.max()) for image in got[:2]] == [255, 51]
+    assert (got[2] == (255, 51, 0)).all()
+    assert [Path(file).name for file in mended.left_out] == ["0003.tif"]
+
+
+def test_mended_images_are_no_links_to_what_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_clean(tmp_path / "src")
+    replace(root / "images/train/0000.png", Image.fromarray(np.full((96, 96), 4095, np.uint16)))
+
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write_mended(check(root), tmp_path / "out")
+    for path in (tmp_path / "out" / "images").rglob("*.png"):
+        assert not path.is_symlink()
+        read_image(path)
+
+
+def test_jpeg_masks_of_two_classes_are_mended_as_a_threshold_would(tmp_path: Path) -> None:
+    root = write_clean(tmp_path / "src", train=8, val=4)
+    for path in (root / "masks").rglob("*.png"):
+        replace(path, disc(int(path.stem), smoothly=False).resize((96, 96)), ".jpg", quality=80)
+    report = check(root, options=Options(value_map={255: 1}))
+    assert errors(report) == {"lossy-mask"}
+    write_mended(report, tmp_path / "out")
+    for path in (root / "masks").rglob("*.jpg"):
+        mended = read_mask(tmp_path / "out" / path.relative_to(root).with_suffix(".png"))
+        assert np.array_equal(mended, np.asarray(Image.open(path)) > 127)
+
+
+def test_files_of_objects_are_looked_at_too(tmp_path: Path) -> None:
+    write_cityscapes(tmp_path / "city", "gtFine", {"train": ["1", "2", "3"], "val": ["4"]})
+    for name in ("1", "2"):
+        path = tmp_path / f"city/gtFine/train/aachen/aachen_{name}_gtFine_instanceIds.png"
+        cut(path) if name == "1" else replace(path, Image.new("I;16", (9, 7)))
+    report = check(tmp_path / "city")
+    named = {item.file.name for row in report.rows for item in row.findings if row.kind.name == "instances"}
+    assert named == {"aachen_1_gtFine_labelIds.png", "aachen_2_gtFine_labelIds.png"}
+    write_mended(report, tmp_path / "out")
+    objects = sorted(path.stem for path in (tmp_path / "out/instances").rglob("*.png"))
+    assert objects == ["aachen_3", "aachen_4"]
+
+
+def test_a_folder_of_a_pair_or_two_is_checked(tmp_path: Path, seg: Callable[..., Result]) -> None:
+    write_pairs(tmp_path / "mine", 1)
+    assert check(tmp_path / "mine").pairs == {"": 1}
+    refused = seg("dataset", "prepare", "folder", "--from", "mine")
+    assert (refused.exit_code, "too few pairs" in refused.stderr) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+
+
+def test_dark_images_are_not_alike(tmp_path: Path) -> None:
+    root = write_clean(tmp_path / "dark")
+    for place, path in enumerate((root / "images").rglob("*.png")):
+        night = np.zeros((96, 96, 3), np.uint8)
+        night[2 * place + 1, 50:54] = 200
+        replace(path, Image.fromarray(night))
+    assert check(root).rows == []
+
+
+def test_names_that_cannot_be_written_are_found(tmp_path: Path) -> None:
+    root = write_clean(tmp_path / "src")
+    for kind in ("images", "masks"):
+        (root / kind / "train" / "0001.png").rename(root / kind / "train" / "a\tb.png")
+    report = check(root)
+    assert errors(report) == {"name"}
+    write_mended(report, tmp_path / "out")
+    assert len(open_prepared(tmp_path / "out").split("train")) == 29
+
+
+def test_paths_with_spaces_are_quoted(tmp_path: Path, seg: Callable[..., Result]) -> None:
+    write_clean(tmp_path / "my  data")
+    cut(tmp_path / "my  data" / "images/train/0000.png")
+    row = json.loads(seg("dataset", "check", "my  data", "--json").stdout)["findings"][0]
+    assert row["mend"] == "seg dataset check 'my  data' --fix 'my  data-mended'"
+    assert seg(*shlex.split(row["mend"])[1:]).exit_code == 0
+
+
+def test_annotations_are_recognised(tmp_path: Path) -> None:
+    for name, document in (
+        ("coco", {"images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}],
+                  "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "segmentation": [[0, 0, 9, 0, 9, 9]]}],
+                  "categories": [{"id": 3, "name": "cat"}]}),
+        ("labelme", {"shapes": [{"label": "cat", "points": [[0, 0], [9, 0], [9, 9]], "shape_type": "polygon"}],
+                     "imagePath": "a.png"}),
+    ):  # fmt: skip
+        (tmp_path / name / "images").mkdir(parents=True)
+        for seed, image in enumerate("ab"):
+            photo(seed).save(tmp_path / name / "images" / f"{image}.png")
+        folder = tmp_path / name / ("annotations" if name == "coco" else "images")
+        folder.mkdir(exist_ok=True)
+        (folder / "a.json").write_text(json.dumps(document))
+        report = check(tmp_path / name)
+        assert errors(report) == set()
+        assert report.survey.settled().task.classes == ("background", "cat")

@@ -99,3 +99,44 @@ def test_smooth_colours_are_no_classes(seg: Callable[..., Result], tmp_path: Pat
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)).save(path)
     result = seg("dataset", "prepare", "folder", "--from", "mine", "--palette", "auto", "--to", "out")
     assert (result.exit_code, "colours, which are no classes" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ignore-index", "1"], "leave out --map and --ignore-index"),
+        (["--map", "0=1"], "leave out --map and --ignore-index"),
+        (["--classes", "a,b"], "leave --classes out"),
+    ],
+)
+def test_a_palette_stands_alone(seg: Callable[..., Result], tmp_path: Path, options: list[str], message: str) -> None:
+    write_coloured(tmp_path / "mine")
+    result = seg("dataset", "prepare", "folder", "--from", "mine", "--palette", "auto", *options)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_a_palette_of_one_class_is_refused(seg: Callable[..., Result], tmp_path: Path) -> None:
+    write_coloured(tmp_path / "mine")
+    (tmp_path / "palette.txt").write_text("0 0 0 void\n200 0 0 car\n")
+    result = seg("dataset", "prepare", "folder", "--from", "mine", "--palette", "palette.txt")
+    assert (result.exit_code, "lists 1 classes besides void" in result.stderr) == (2, True)
+
+
+def test_more_than_255_colours_ignore_65535(seg: Callable[..., Result], tmp_path: Path) -> None:
+    write_pairs(tmp_path / "mine", 4)
+    values = np.arange(40 * 56).reshape(40, 56) % 256
+    for path in (tmp_path / "mine" / "masks").iterdir():
+        Image.fromarray(np.stack([values, values[::-1] * 0, values * 0 + 9], -1).astype(np.uint8)).save(path)
+    result = seg("dataset", "prepare", "folder", "--from", "mine", "--palette", "auto", "--to", "out")
+    assert result.exit_code == 0, result.stderr
+    dataset = open_prepared(tmp_path / "out")
+    assert (dataset.task.num_classes, dataset.task.ignore_index) == (256, 65535)
+    assert set(np.unique(dataset.splits["train"][0].read()[1])) == set(range(256))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "palette.txt").write_text("void 0 0 0\ncar 200 0 0\nsky 0 0 200\n", encoding="utf-8-sig")
+    assert list(read_palette(tmp_path / "palette.txt")) == ["void", "car", "sky"]
+    (tmp_path / "palette.txt").write_text("1 255 0 0 car\n2 0 0 0 sky\n")
+    with pytest.raises(DataError, match=r"palette.txt:1: .* it holds four numbers; a colour has three"):
+        read_palette(tmp_path / "palette.txt")

@@ -144,7 +144,7 @@ def test_cvat_classes_follow_the_project_and_what_covers_nothing_is_none(tmp_pat
     source = find_cvat(tmp_path, Options(classes=["background", "cat"]))
     (finding,) = source.findings
     assert finding.kind == "unknown-values"
-    assert "has the label 'ant', which is no class; did you mean cat? Add it to --classes" in finding.message
+    assert "has the label 'ant', which is no class (did you mean cat?); add it to --classes" in finding.message
     assert drawn(source) == (box(2, 5, 1, 4) + box(0, 1, 0, 1, 255)).tolist()
 
 

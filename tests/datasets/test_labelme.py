@@ -117,7 +117,7 @@ def test_given_classes_keep_their_order_and_an_unknown_label_is_found(tmp_path: 
     options = Options(classes=["background", "dog", "cat"])
     (finding,) = find(tmp_path, options).findings
     assert (finding.kind, finding.file) == ("unknown-values", file)
-    assert finding.message.startswith(f"{file} has the label 'kat', which is no class; did you mean cat?")
+    assert finding.message.startswith(f"{file} has the label 'kat', which is no class (did you mean cat?)")
     expected = box(2, 5, 1, 4, 1) + box(5, 6, 5, 6, 255)
     assert drawn(tmp_path, classes=options.classes).tolist() == expected.tolist()
 

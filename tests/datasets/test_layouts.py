@@ -253,7 +253,7 @@ def test_a_folder_without_splits_is_still_to_be_dealt(tmp_path: Path) -> None:
         ("voc", ["--classes", "a,b"], "voc knows its own folders, classes and splits"),
         ("camvid", ["--variant", "x"], "--variant x: camvid has none"),
         ("cityscapes", ["--variant", "x"], "--variant x: cityscapes has fine and coarse"),
-        ("folder", ["--names", "trainfile"], "expected SPLIT=FILE"),
+        ("folder", ["--names", "trainfile"], "expected train=FILE"),
         ("vok", [], "did you mean voc"),
     ],
 )
@@ -287,3 +287,34 @@ def test_a_prepared_dataset_opens_with_its_test_split(tmp_path: Path) -> None:
     made = prepare(voc.find(tmp_path / "v", Options()), tmp_path / "out").dataset
     assert open_prepared(tmp_path / "out").fingerprint == made.fingerprint
     assert open_source(tmp_path / "out", None, Options()).splits.keys() == {"train", "val", "test"}
+
+
+def test_splits_are_known_in_any_case_and_stand_once(tmp_path: Path) -> None:
+    for split, number in (("Train", 3), ("VAL", 2)):
+        for index in range(number):
+            draw(tmp_path / "images" / split / f"{index}.jpg", index)
+            save(draw_pair(index)[1], tmp_path / "masks" / split / f"{index}.png")
+    (tmp_path / "images" / "Thumbs.db").touch()
+    found = folder.find(tmp_path, Options())
+    assert {split: len(pairs) for split, pairs in found.splits.items()} == {"train": 3, "val": 2}
+    (tmp_path / "images" / "valid").mkdir()
+    with pytest.raises(DataError, match="VAL and valid, which both look like val"):
+        folder.find(tmp_path, Options())
+
+
+def test_missing_folders_are_answered_with_those_that_are_there(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "a.png")
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DataError, match="masks: no such folder; .* holds images, labels; name the one .* with --masks"):
+        open_source(tmp_path, None, Options())
+
+
+def test_masks_and_images_alone_are_found_in_native_layouts(tmp_path: Path) -> None:
+    write_cityscapes(tmp_path / "c", "gtFine", {"train": ["1", "2"], "val": ["3"]})
+    (tmp_path / "c/leftImg8bit" / f"{CITY.format(split='train', name='1')}_leftImg8bit.png").unlink()
+    assert [finding.kind for finding in cityscapes.find(tmp_path / "c", Options()).findings] == ["no-image"]
+    for split in ("train", "val"):
+        draw(tmp_path / "s" / f"{split}2017" / "1.jpg")
+        draw(tmp_path / "s" / f"{split}2017" / "2.jpg")
+        save(draw_pair(0)[1], tmp_path / "s/stuffthingmaps_trainval2017" / f"{split}2017" / "1.png")
+    assert [finding.kind for finding in coco_stuff.find(tmp_path / "s", Options()).findings] == ["no-mask"] * 2

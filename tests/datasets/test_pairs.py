@@ -56,3 +56,18 @@ def test_names_that_have_nothing_in_common_are_shown(tmp_path: Path) -> None:
     folders = touch(tmp_path / "images", "cat.png", "dog.png"), touch(tmp_path / "masks", "1.png", "22.png")
     with pytest.raises(DataError, match=r"named like cat.png and 1.png\); rename them, or say how"):
         match_pairs(*folders)
+
+
+def test_masks_may_lie_beside_their_images(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "flat", "a.jpg", "b.jpg", "a_mask.png", "b_mask.png")
+    pairs, findings = match_pairs(folder, folder, mask_name="{name}_mask")
+    assert ([pair.name for pair in pairs], findings) == (["a", "b"], [])
+
+
+def test_a_shared_ending_is_no_part_of_the_pattern(tmp_path: Path) -> None:
+    folders = (
+        touch(tmp_path / "images", "010.png", "020.png"),
+        touch(tmp_path / "masks", "010_mask.png", "020_mask.png"),
+    )
+    with pytest.raises(DataError, match=r"; add --mask-name '\{name\}_mask'$"):
+        match_pairs(*folders)

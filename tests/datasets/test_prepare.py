@@ -19,7 +19,7 @@ from segcli.task import voc_palette
 
 
 def write_prepared(source: Source, target: Path, options: Options | None = None, copy: bool = False) -> Dataset:
-    return prepare(source, target, options, copy).dataset
+    return prepare(source, target, options, "none" if copy else "any").dataset
 
 
 def prepare_folder(root: Path, target: Path, **options: object) -> Dataset:

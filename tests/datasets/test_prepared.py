@@ -21,10 +21,10 @@ from typer.testing import Result
 from segcli.datasets import prepared as prepared_module
 from segcli.datasets.explicit import open_folders
 from segcli.datasets.inspection import inspect, look_at
-from segcli.datasets.layouts import camvid, folder
-from segcli.datasets.prepared import open_prepared, prepare
+from segcli.datasets.layouts import camvid, folder, shapes
+from segcli.datasets.prepared import open_prepared, prepare, prepared_source
 from segcli.datasets.processes import each
-from segcli.datasets.source import Options
+from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, SegError, UsageError
 from segcli.io.files import going_on_in, only_one
 
@@ -146,10 +146,11 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     prepare(source, tmp_path / "out")
     before = content(tmp_path / "out")
     with largest_file(150), pytest.raises(SegError, match=r"out cannot be written: .*What was there before is kept"):
-        prepare(source, tmp_path / "out", copy=True)
+        prepare(source, tmp_path / "out", linking="none")
     assert content(tmp_path / "out") == before
     assert (
-        prepare(source, tmp_path / "out", copy=True).dataset.fingerprint == open_prepared(tmp_path / "out").fingerprint
+        prepare(source, tmp_path / "out", linking="none").dataset.fingerprint
+        == open_prepared(tmp_path / "out").fingerprint
     )
 
 
@@ -171,7 +172,7 @@ def test_a_half_written_folder_is_no_dataset(tmp_path: Path, seg: Callable[..., 
 
 
 def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
-    made = prepare(camvid.find(write_camvid(tmp_path / "native")), tmp_path / "out", copy=True).dataset
+    made = prepare(camvid.find(write_camvid(tmp_path / "native")), tmp_path / "out", linking="none").dataset
     opened = open_prepared(tmp_path / "out")
     assert (opened.fingerprint, opened.remarks) == (made.fingerprint, [])
     image = tmp_path / "out" / "images" / "train" / "0.jpg"
@@ -181,7 +182,7 @@ def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
     Image.new("RGB", (56, 40)).save(image)
     changed = open_prepared(tmp_path / "out")
     assert changed.fingerprint != made.fingerprint
-    assert "1 files of" in changed.remarks[0]
+    assert "1 file of" in changed.remarks[0]
     assert "images/train/0.jpg" in changed.remarks[0]
 
 
@@ -236,3 +237,31 @@ def test_a_test_split_of_explicit_folders_needs_no_masks(tmp_path: Path) -> None
     dataset = open_folders("x", {**folders, "test": (tmp_path / "test" / "images", None)})
     assert len(dataset.split("test")) == 3
     assert "test" not in dataset.class_pixels
+
+
+def test_nothing_but_a_prepared_dataset_is_ever_replaced(tmp_path: Path) -> None:
+    source = camvid.find(write_camvid(tmp_path / "native"))
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "dataset.yml").write_text("names: [a, b]\n")
+    with pytest.raises(DataError, match="foreign exists and is no prepared dataset"):
+        prepare(source, tmp_path / "foreign")
+    prepare(source, tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("important")
+    with pytest.raises(DataError, match=r"mine would be replaced, but .*notes.txt in it is none of its files"):
+        prepare(source, tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "important"
+    with pytest.raises(DataError, match="holds the data that is to be prepared"):
+        prepare(source, tmp_path / "native")
+    with pytest.raises(DataError, match="holds the data that is to be prepared"):
+        prepare(prepared_source(tmp_path / "mine"), tmp_path / "mine")
+
+
+def test_an_interrupted_preparation_of_drawn_samples_goes_on(tmp_path: Path) -> None:
+    few = Source(
+        "shapes", "x", {split: list(items)[:4] for split, items in shapes.source().splits.items()}, shapes.TASK
+    )
+    whole = prepare(few, tmp_path / "whole").dataset
+    with pytest.raises(Stop):
+        prepare(few, tmp_path / "out", progress=stopping_at(3))
+    assert prepare(few, tmp_path / "out").dataset.class_pixels == whole.class_pixels
+    assert content(tmp_path / "out") == content(tmp_path / "whole")

@@ -112,3 +112,24 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
         pick(pairs, write_lists(tmp_path, train="000\n"))
     with pytest.raises(DataError, match="nothing.txt: no such file"):
         pick(pairs, {"train": tmp_path / "nothing.txt"})
+
+
+def test_lists_may_hold_spaces_and_a_byte_order_mark(tmp_path: Path) -> None:
+    pairs = [Pair(name, Path(f"{name}.jpg"), None) for name in ("my cat", "b", "c")]
+    (tmp_path / "train.txt").write_text("my cat.jpg\nb extra words\n", encoding="utf-8-sig")
+    (tmp_path / "val.txt").write_text("c\n")
+    files = {split: tmp_path / f"{split}.txt" for split in ("train", "val")}
+    assert names(pick(pairs, files)) == {"train": ["my cat", "b"], "val": ["c"]}
+
+
+def test_lists_of_nested_names_take_no_image_of_another_folder(tmp_path: Path) -> None:
+    pairs = [Pair(name, Path(f"{name}.jpg"), None) for name in ("day/a", "day/b", "a")]
+    (tmp_path / "train.txt").write_text("night/a\n")
+    with pytest.raises(DataError, match="lists night/a, but there is no such image"):
+        pick(pairs, {"train": tmp_path / "train.txt"})
+
+
+def test_a_split_that_would_be_empty_is_told() -> None:
+    frames = [Dealt(Pair(f"clip{index // 8}_{index}", Path("x"), None)) for index in range(40)]
+    with pytest.raises(UsageError, match="leaves test empty, of 40 pairs in 5 groups"):
+        deal(frames, (0.7, 0.2, 0.1), 0, group_by="clip.")

@@ -1,4 +1,6 @@
+import contextlib
 import struct
+import warnings
 from pathlib import Path
 
 import cv2
@@ -198,3 +200,37 @@ def test_images_are_turned_upright(tmp_path: Path, orientation: int) -> None:
         lambda a: np.rot90(a, -1), lambda a: a[::-1, ::-1].transpose(1, 0, 2), lambda a: np.rot90(a, 1),
     ]  # fmt: skip
     assert np.array_equal(read_image(tmp_path / "a.png"), turn[orientation - 1](PHOTO))
+
+
+def test_depth_and_pages_are_told_from_what_looks_like_them(tmp_path: Path) -> None:
+    header = struct.pack("<2sIHHI", b"BM", 70 + 32, 0, 0, 70) + struct.pack(
+        "<IiiHHIIiiIIIIII", 56, 4, 4, 1, 16, 3, 32, 0, 0, 0, 0, 0xF800, 0x07E0, 0x001F, 0
+    )
+    (tmp_path / "rgb565.bmp").write_bytes(header + b"\x00\xf8" * 16)
+    assert (read_image(tmp_path / "rgb565.bmp") == (255, 0, 0)).all()
+    (tmp_path / "deep.ppm").write_bytes(b"P6 2 2 65535\n" + bytes(24))
+    with pytest.raises(FileProblem, match="deep.ppm has more than 8 bits"):
+        read_image(tmp_path / "deep.ppm")
+    small = Image.fromarray(PHOTO[::2, ::2])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(PHOTO).save(tmp_path / "overview.tif", save_all=True, append_images=[small])
+    assert np.array_equal(read_image(tmp_path / "overview.tif"), PHOTO)
+
+
+def test_damaged_files_raise_nothing_else(tmp_path: Path) -> None:
+    """A thousand small damages to files with EXIF: read, or refused by name."""
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "camera"
+    rng = np.random.default_rng(0)
+    for suffix in (".jpg", ".png", ".tif", ".webp", ".gif", ".bmp"):
+        whole = tmp_path / f"whole{suffix}"
+        Image.fromarray(PHOTO).save(whole, **({"exif": exif} if suffix not in {".gif", ".bmp"} else {}))
+        content = whole.read_bytes()
+        for _ in range(170):
+            broken = bytearray(content)
+            for place in rng.integers(0, len(broken), 3):
+                broken[place] = rng.integers(256)
+            (tmp_path / f"broken{suffix}").write_bytes(bytes(broken))
+            with warnings.catch_warnings(), contextlib.suppress(FileProblem):
+                warnings.simplefilter("ignore")
+                read_image(tmp_path / f"broken{suffix}")

@@ -11,7 +11,8 @@ from segcli.errors import DataError
 from segcli.task import Colour, Task
 
 MARK = (
-    "trainannot", "CamVid/trainannot", "*/CamVid/trainannot", "train_labels", "LabeledApproved_full", "labels",
+    "trainannot", "CamVid/trainannot", "*/CamVid/trainannot", "train_labels/*_L.png", "LabeledApproved_full/*_L.png",
+    "labels/*_L.png",
 )  # fmt: skip
 CLASSES: dict[str, Colour] = {
     "sky": (128, 128, 128),

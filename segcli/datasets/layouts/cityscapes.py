@@ -90,4 +90,8 @@ def _pairs(home: Path, split: str, kind: str, findings: list[Finding]) -> list[P
             pairs.append(Pair(name, image, source))
         else:
             findings.append(Finding("no-mask", image, f"{mask}: no such file, but {image} is there"))
+    used = {pair.mask.path for pair in pairs if pair.mask}
+    for mask in sorted((home / kind / split).glob(f"*/*_{kind}_labelIds.png")):
+        if mask not in used:
+            findings.append(Finding("no-image", mask, f"{mask} is there, but not its image in leftImg8bit/{split}"))
     return pairs

@@ -108,4 +108,9 @@ def _pairs(images: Path, masks: Path, findings: list[Finding]) -> list[Pair]:
             pairs.append(Pair(mask.stem, image, MaskFile(mask)))
         else:
             findings.append(Finding("no-image", mask, f"{image}: no such file, but {mask} is there"))
+    named = {pair.name for pair in pairs}
+    for image in find_images(images) if images.is_dir() else []:
+        if image.stem not in named:
+            mask = masks / f"{image.stem}.png"
+            findings.append(Finding("no-mask", image, f"{mask}: no such file, but {image} is there"))
     return pairs

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segcli.datasets.colours import colour_map, found_palette
+from segcli.datasets.colours import class_names, colour_map, found_palette
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.findings import Finding
 from segcli.datasets.pairs import Pair, list_images, match_pairs
 from segcli.datasets.source import SPLIT_NAMES, UNDEALT, Options, Source
 from segcli.errors import DataError, UsageError
-from segcli.task import Colour, Task, check_classes
+from segcli.io.images import SUFFIXES
+from segcli.task import Colour, Task, check_classes, default_ignore_index
 
 
 def find(root: Path, options: Options) -> Source:
@@ -42,12 +43,14 @@ def find(root: Path, options: Options) -> Source:
 
 def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Finding]]:
     images, masks, colours = root / options.images, root / options.masks, options.palette is not None
-    homes = {split: root / name for name, split in SPLIT_NAMES.items() if (root / name / options.images).is_dir()}
-    if not images.is_dir() and "train" in homes:
+    folders = sorted(path.name for path in root.iterdir() if (path / options.images).is_dir())
+    homes = {} if images.is_dir() else {split: root / name for split, name in _by_split(root, folders).items()}
+    if "train" in homes:
         layout = {split: (home / options.images, home / options.masks) for split, home in homes.items()}
     elif tops := _tops(images):
         layout = {split: (images / top, masks / top) for split, top in tops.items()}
     else:
+        _check_folders(root, options)
         pairs, findings = match_pairs(images, masks, options.image_name, options.mask_name, colours)
         return {UNDEALT: pairs}, findings
     splits: dict[str, list[Pair]] = {}
@@ -62,12 +65,26 @@ def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Fi
     return splits, findings
 
 
+def _check_folders(root: Path, options: Options) -> None:
+    """Raises DataError where one of the two folders is missing, with the folders that are there."""
+    for name, option in ((options.images, "--images"), (options.masks, "--masks")):
+        if not (root / name).is_dir():
+            there = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+            hint = f"{root} holds {', '.join(there[:8])}; name the one that is meant with {option}" if there else ""
+            annotations = next((path for path in root.rglob("*") if path.suffix.lower() in {".json", ".xml"}), None)
+            if annotations is not None:
+                hint = (
+                    f"if {annotations.name} is an annotation, say of which kind: --layout coco, labelme, cvat or darwin"
+                )
+            raise DataError(f"{root / name}: no such folder; {hint or f'name another with {option}'}")
+
+
 def _tops(images: Path) -> dict[str, str]:
     """By split, the name of its subfolder of images, where the subfolders are splits."""
     if not images.is_dir():
         return {}
-    below = {path.name for path in images.iterdir() if not path.name.startswith(".")}
-    splits = {SPLIT_NAMES[name]: name for name in sorted(below) if name in SPLIT_NAMES}
+    below = {path.name for path in images.iterdir() if not path.name.startswith(".") and _holds_images(path)}
+    splits = _by_split(images, sorted(below))
     if not splits:
         return {}
     if not {"train", "val"} <= splits.keys() or len(splits) < len(below):
@@ -78,15 +95,42 @@ def _tops(images: Path) -> dict[str, str]:
     return splits
 
 
+def _holds_images(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+def _by_split(home: Path, names: Sequence[str]) -> dict[str, str]:
+    """The folders that are splits, by split; raises DataError where two are the same one."""
+    splits: dict[str, str] = {}
+    for name in names:
+        split = SPLIT_NAMES.get(name.casefold())
+        if split in splits:
+            raise DataError(f"{home} holds {splits[split]} and {name}, which both look like {split}; keep one")
+        if split is not None:
+            splits[split] = name
+    return splits
+
+
 def _with_palette(source: Source, options: Options) -> Source:
     """The source with its classes from a palette: the one given, or the colours found in the masks."""
+    if options.value_map or options.ignore_index is not None:
+        raise UsageError(
+            "--palette says what each colour means; leave out --map and --ignore-index, and call the colour that is to "
+            "be ignored `void`"
+        )
     palette: Mapping[str, Colour] = options.palette or found_palette(_all_pairs(source))
-    ignored = options.ignore_index or 255
-    value_map, names = colour_map(palette, ignored)
-    if options.classes is not None and not isinstance(options.classes, int) and [*options.classes] != names:
+    names = class_names(palette)
+    if options.classes is not None and [*_named(options.classes)] != names:
         raise UsageError("--classes and --palette both name the classes; leave --classes out")
+    if len(names) < 2:
+        raise UsageError(f"--palette lists {len(names)} classes besides void, at least 2 needed; background is one too")
+    ignored = default_ignore_index(len(names))
     task = Task.of(names, [palette[name] for name in names], ignored)
-    return replace(source, task=task, value_map=value_map, colours=True)
+    return replace(source, task=task, value_map=colour_map(palette, ignored), colours=True)
+
+
+def _named(classes: Sequence[str] | int) -> Sequence[str]:
+    return () if isinstance(classes, int) else classes
 
 
 def _all_pairs(source: Source) -> Sequence[Pair]:

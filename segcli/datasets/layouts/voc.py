@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segcli.datasets.findings import Finding
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects
+from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
 from segcli.datasets.pairs import Pair
 from segcli.datasets.source import Options, Source
 from segcli.datasets.splitting import read_names
@@ -118,7 +118,7 @@ def _paired(
     other_images: Path | None = None,
 ) -> list[Pair]:
     pairs = []
-    for name in names:
+    for name in dict.fromkeys(names):
         image = home / "JPEGImages" / f"{name}.jpg"
         if not image.is_file() and other_images is not None:
             image = other_images / f"{name}.jpg"
@@ -148,7 +148,8 @@ class SbdMask:
 
     def look(self, height: int, width: int) -> MaskLook:
         """Reads it in full and says what it holds."""
-        return look_at_values(self.values(height, width))
+        values = self.values(height, width)
+        return look_at_values(values, objects_problem(self, values.shape[0], values.shape[1]))
 
 
 def _read_mat(path: Path, key: str) -> Mask:
