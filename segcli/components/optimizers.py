@@ -72,4 +72,75 @@ class Sgd(_Optimizer):
         return torch.optim.SGD(self.groups(network), lr=self.lr, momentum=self.momentum, nesterov=nesterov)
 
 
-OptimizerConfig = choice("optimizer", AdamW, Sgd)
+class _Timm(_Optimizer):
+    """An optimiser as timm builds it."""
+
+    timm_name: ClassVar[str]
+
+    def build(self, network: "SegmentationNetwork") -> "Optimizer":
+        """Builds the optimiser of a network's parameters."""
+        from timm.optim import create_optimizer_v2
+
+        options = self.model_dump(exclude={"name", "lr", "weight_decay", "encoder_lr_factor"})
+        built: Optimizer = create_optimizer_v2(
+            self.groups(network), opt=self.timm_name, lr=self.lr, weight_decay=self.weight_decay, **options
+        )
+        return built
+
+
+class Adam(_Timm):
+    """Adam, whose weight decay is part of the gradient (Kingma & Ba 2015)."""
+
+    timm_name = "adam"
+    name: Literal["adam"] = "adam"
+    weight_decay: float = Field(0.0, ge=0)
+    """decay of the weights; norms and biases have none"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of the running means of gradient and square"""
+
+
+class RAdam(_Timm):
+    """Adam that warms up by itself (Liu et al. 2020), with decoupled weight decay."""
+
+    timm_name = "radamw"
+    name: Literal["radam"] = "radam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of the running means of gradient and square"""
+
+
+class Lion(_Timm):
+    """Steps of one size, by the sign of the momentum (Chen et al. 2023); wants a tenth of AdamW's rate."""
+
+    timm_name = "lion"
+    name: Literal["lion"] = "lion"
+    lr: float = Field(1e-4, gt=0)
+    """learning rate of the decoder and the head; the highest that the scheduler reaches"""
+    weight_decay: float = Field(1e-1, ge=0)
+    """decay of the weights; norms and biases have none"""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """decay rates of the two momenta"""
+
+
+class Lamb(_Timm):
+    """Adam whose steps are scaled to the size of each layer's weights, for large batches (You et al. 2020)."""
+
+    timm_name = "lamb"
+    name: Literal["lamb"] = "lamb"
+    lr: float = Field(5e-3, gt=0)
+    """learning rate of the decoder and the head; the highest that the scheduler reaches"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of the running means of gradient and square"""
+
+
+class Muon(_Timm):
+    """Momentum made orthogonal for weights, AdamW for norms and biases (Jordan et al. 2024)."""
+
+    timm_name = "muon"
+    name: Literal["muon"] = "muon"
+    momentum: float = Field(0.95, ge=0, lt=1)
+    """share of the last step that goes on"""
+    nesterov: bool = True
+    """look ahead along the momentum"""
+
+
+OptimizerConfig = choice("optimizer", AdamW, Sgd, Adam, RAdam, Lion, Lamb, Muon)

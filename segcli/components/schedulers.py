@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from segcli.components.section import Section, choice
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class OneCycle(Section):
@@ -90,10 +93,25 @@ class Poly(_Decay):
         return float((1 - progress) ** self.power)
 
 
+class Step(_Decay):
+    """Falls by a factor at some points."""
+
+    aliases: ClassVar = ("MultiStepLR", "StepLR", "multistep")
+    name: Literal["step"] = "step"
+    at: tuple[Share, ...] = (0.6, 0.85)
+    """the points, as shares of the steps behind the warm-up"""
+    gamma: float = Field(0.1, gt=0, lt=1)
+    """factor at each"""
+
+    def factor(self, progress: float) -> float:
+        """The rate as a share of the highest, at a progress of 0…1 behind the warm-up."""
+        return float(self.gamma ** sum(progress >= point for point in self.at))
+
+
 class Constant(_Decay):
     """Stays where it is."""
 
     name: Literal["constant"] = "constant"
 
 
-SchedulerConfig = choice("scheduler", OneCycle, Cosine, Poly, Constant)
+SchedulerConfig = choice("scheduler", OneCycle, Cosine, Poly, Step, Constant)
