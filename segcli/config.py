@@ -91,6 +91,8 @@ class TrainConfig(Section):
     """memory layout of the network; faster for most, slower for some grouped convolutions"""
     threads: int | None = Field(None, ge=1)
     """threads that torch computes with on a CPU; null: torch's choice"""
+    clip_grad_norm: float | None = Field(None, gt=0)
+    """gradients of a larger norm, over all parameters, are scaled down to it"""
 
 
 class ValConfig(Section):

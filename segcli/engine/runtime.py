@@ -71,12 +71,31 @@ class Precision:
         with torch.autocast(self.device.type, _DTYPES.get(self.name), enabled=self.name in _DTYPES):
             yield
 
-    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Computes the gradients of a loss and takes one step along them."""
+    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, largest_norm: float | None = None) -> bool:
+        """Computes the gradients of a loss and takes one step along them, unless one is no finite number.
+
+        Args:
+            loss: a scalar.
+            optimizer: holds the parameters.
+            largest_norm: gradients of a larger norm, over all parameters, are scaled down to it.
+
+        Returns:
+            Whether the step was taken.
+        """
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(optimizer)
+        self.scaler.unscale_(optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, largest_norm) if largest_norm else _norm(parameters)
+        finite = bool(torch.isfinite(norm) & torch.isfinite(loss))
+        if finite:
+            self.scaler.step(optimizer)
         self.scaler.update()
+        return finite
+
+
+def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def seed_everything(seed: int) -> None:

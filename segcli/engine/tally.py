@@ -18,6 +18,7 @@ class TrainedEpoch:
         self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
         self.num_classes = num_classes
         self.num_images = 0
+        self.left_out = 0
         self.waited = 0.0
         self.started = time.perf_counter()
 
@@ -28,9 +29,10 @@ class TrainedEpoch:
         self.waited += time.perf_counter() - start
         return answer
 
-    def add(self, loss: Tensor, logits: Tensor, masks: Tensor, ignore_index: int) -> None:
-        """Takes one step."""
+    def add(self, loss: Tensor, logits: Tensor, masks: Tensor, ignore_index: int, taken: bool = True) -> None:
+        """Counts one step; one that was not taken counts in no mean."""
         self.losses.append(loss)
+        self.left_out += not taken
         self.num_images += len(masks)
         cells = masks.long() * self.num_classes + logits.argmax(dim=1)
         cells[masks == ignore_index] = self.num_classes**2
@@ -42,7 +44,8 @@ class TrainedEpoch:
 
     def mean_loss(self) -> float:
         """The mean of the steps' losses."""
-        return float(torch.stack(self.losses).mean())
+        losses = torch.stack(self.losses)
+        return float(losses[losses.isfinite()].mean())
 
     def scores(self) -> Scores:
         """The scores on the crops, each as the network was when it saw it."""

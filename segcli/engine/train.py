@@ -39,6 +39,9 @@ from segcli.io.files import write_text
 from segcli.io.rundir import RunDir, create_run, write_rows
 from segcli.nn.network import SegmentationNetwork
 
+_MOST_LEFT_OUT = 10
+"""Steps in a row without finite numbers after which a training ends."""
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -106,6 +109,7 @@ class Progress:
         rows: a row of figures for each epoch done.
         best_epoch: the epoch (from 1) with the best val_miou; 0 before the first.
         best_confusion: its confusion matrix on the val split.
+        left_out: steps that were left out in a row, since loss or gradients were no finite numbers.
     """
 
     epoch: int = 0
@@ -113,6 +117,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_confusion: Tensor | None = None
+    left_out: int = 0
 
 
 class Trainer:
@@ -180,7 +185,9 @@ class Trainer:
         for step in range(1, steps + 1):
             images, masks = trained.waiting(lambda: next(batches))
             loss, logits = self._train_step(images.to(self.device), masks.to(self.device).long())
-            trained.add(loss, logits, masks.to(self.device), task.ignore_index)
+            trained.add(loss, logits, masks.to(self.device), task.ignore_index, self.progress.left_out == 0)
+            if self.progress.left_out:
+                self._guard(loss)
             if self.device.type == "cpu" or step % 10 == 0 or step == steps:
                 self._tell_step(epoch, step, steps, trained)
         return trained
@@ -193,10 +200,11 @@ class Trainer:
             logits = self.network(images)
         logits = logits.float()
         loss = self.loss(logits, masks)
-        self.precision.step(loss, self.optimizer)
+        taken = self.precision.step(loss, self.optimizer, self.config.train.clip_grad_norm)
         self.lr = max(self.scheduler.get_last_lr())
         self.scheduler.step()
         self.progress.step += 1
+        self.progress.left_out = 0 if taken else self.progress.left_out + 1
         return loss.detach(), logits.detach()
 
     def validate(self) -> tuple[Scores, float]:
@@ -214,12 +222,19 @@ class Trainer:
 
     def _tell_step(self, epoch: int, step: int, steps: int, trained: "TrainedEpoch") -> None:
         loss = trained.last_loss()
-        if not torch.isfinite(torch.tensor(loss)):
-            raise SegError(
-                f"the loss is {loss} at step {self.progress.step}; lower optimizer.lr (now {self.lr:.3g} here), "
-                f"or look at the images and masks of this run in samples/"
-            )
         self.observe(Stepped(epoch + 1, step, steps, loss, self.lr, trained.images_per_second()))
+
+    def _guard(self, loss: Tensor) -> None:
+        """Tells of a step that was left out; raises SegError after too many in a row."""
+        what = f"the loss is {loss.item():.4g}" if not loss.isfinite() else "a gradient is no finite number"
+        if self.progress.left_out >= _MOST_LEFT_OUT:
+            raise SegError(
+                f"{what} at step {self.progress.step}; lower optimizer.lr (now {self.lr:.3g} here), set "
+                f"train.clip_grad_norm, or look at the images and masks of this run in samples/ "
+                f"({_MOST_LEFT_OUT} steps in a row were left out)"
+            )
+        if self.progress.left_out == 1:
+            self.observe(Said(f"{what} at step {self.progress.step}; the step is left out"))
 
     def _row(self, trained: "TrainedEpoch", scores: Scores, val_loss: float) -> dict[str, Any]:
         return {
@@ -231,6 +246,7 @@ class Trainer:
             "lr": self.lr,
             "images_per_second": trained.images_per_second(),
             "data_wait": trained.data_wait(),
+            "left_out_steps": trained.left_out,
         }
 
     def _record(self, row: dict[str, Any], scores: Scores) -> bool:

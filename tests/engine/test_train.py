@@ -1,4 +1,5 @@
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from segcli.datasets.opening import open_dataset
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Event, Said, Stepped
 from segcli.engine.predictor import load_predictor
+from segcli.engine.runtime import Precision
 from segcli.engine.train import TrainResult, resume, train
 from segcli.errors import ModelError, SegError, UsageError
 from segcli.io.bundle import load_bundle
@@ -36,7 +38,7 @@ def test_a_run_leaves_what_the_design_says(tiny: Callable[..., RunConfig]) -> No
     rows = read_rows(result.run.results)
     assert list(rows[0]) == [
         "epoch", "step", "train_loss", "val_loss", "train_miou", "val_miou", "val_accuracy", "lr", "images_per_second",
-        "data_wait",
+        "data_wait", "left_out_steps",
     ]  # fmt: skip
     assert [row["step"] for row in rows] == ["3", "6"]
     assert any(file.stat().st_size > 100 for file in (result.run.path / "tensorboard").iterdir())
@@ -166,3 +168,37 @@ def test_a_prepared_dataset_resumes_from_its_own_config(tiny: Callable[..., RunC
     losses_of(lambda observe: train(config, "a", observe), stop_behind=1)
     run = RunDir(config.output_dir / "a")
     assert len(resume(run, load_config(run.config)).rows) == 2
+
+
+def test_a_step_without_finite_numbers_is_left_out_and_counted(
+    tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of step 2 is made infinite: the weights stay as they were, and the run goes on."""
+    moved: list[bool] = []
+    step = Precision.step
+
+    def broken(self: Precision, loss: torch.Tensor, optimizer: torch.optim.Optimizer, norm: float | None) -> bool:
+        weight = optimizer.param_groups[0]["params"][0]
+        before = weight.detach().clone()
+        loss.data *= math.inf if len(moved) == 1 else 1
+        taken = step(self, loss * math.inf if len(moved) == 1 else loss, optimizer, norm)
+        moved.append(not torch.equal(weight, before))
+        return taken
+
+    monkeypatch.setattr(Precision, "step", broken)
+    said: list[str] = []
+    result = train(tiny(), "a", lambda event: said.append(event.text) if isinstance(event, Said) else None)
+    assert "the loss is inf at step 2; the step is left out" in said
+    assert moved == [True, False, True, True, True, True]
+    assert [row["left_out_steps"] for row in result.rows] == [1, 0]
+    assert all(math.isfinite(row["train_loss"]) for row in result.rows)
+
+
+def test_gradients_are_clipped_to_a_norm() -> None:
+    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    precision = Precision("fp32", torch.device("cpu"))
+    assert precision.step((weight * weight).sum() / 2, optimizer, largest_norm=1.0)
+    torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
+    assert not precision.step((weight * math.nan).sum(), optimizer, largest_norm=1.0)
+    torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
