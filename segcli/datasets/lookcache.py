@@ -24,11 +24,16 @@ class LookCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._looks = dict(_read(path))
+        self._fresh: dict[
+            int, Look
+        ] = {}  # by the pair itself, which its caller keeps: saves asking for its files again
         self._stream: IO[str] | None = None
 
     def get(self, item: Pair | Sample) -> Look | None:
         """What was seen of a pair, if its files are as they were."""
-        return self._looks.get(_key(item)) if isinstance(item, Pair) else None
+        if not isinstance(item, Pair):
+            return None
+        return self._fresh.get(id(item)) or self._looks.get(_key(item))
 
     def put(self, item: Pair | Sample, look: Look) -> None:
         """Keeps what was seen of a pair, on disk at once; samples that are made are made again."""
@@ -36,9 +41,8 @@ class LookCache:
             return
         if self._stream is None:
             self._stream = self.path.open("a", encoding="utf-8")
-        key = _key(item)
-        self._looks[key] = look
-        self._stream.write(json.dumps([key, _to_json(look)]) + "\n")
+        self._fresh[id(item)] = look
+        self._stream.write(json.dumps([_key(item), _to_json(look)]) + "\n")
         self._stream.flush()
 
     def close(self) -> None:

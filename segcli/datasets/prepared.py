@@ -33,6 +33,7 @@ FORMAT = 2
 Linking = Literal["any", "hard", "none"]
 
 _LOOKS, _DONE = ".looks.jsonl", ".done.jsonl"
+_KINDS = ("images", "masks", "instances")
 _NO_TIME = 315532800  # 1980, for masks that come from no file
 
 
@@ -84,7 +85,6 @@ def prepare(
         if UNDEALT in found.source.splits:
             raise UsageError(f"{source.origin} holds too few pairs to deal to train and val; name them with --names")
         _write(replace(found, encoding=_standard(found.settled())), folder, linking, progress)
-        open_prepared(folder)  # whatever would be wrong with it is told before it takes its place
     return Preparation(open_prepared(target), found.findings)
 
 
@@ -157,16 +157,33 @@ def _write(found: Survey, folder: Path, linking: Linking, progress: Progress) ->
         for item, look in zip(items, found.looks[split], strict=True)
     ]
     done = dict(_read_done(folder))
+    _refuse_same_names(jobs)
     waiting = [job for job in jobs if writer.key(job) not in done]
     with (folder / _DONE).open("a", encoding="utf-8") as journal:
         for job, rows in zip(waiting, each(writer.write, waiting, "writing", progress), strict=True):
             done[writer.key(job)] = rows
             _add_done(journal, writer.key(job), rows)
     rows = sorted((row for job in jobs for row in done[writer.key(job)]), key=lambda row: row.path)
-    _remove_strays(folder, {row.path for row in rows})
+    if not _is_written(rows, folder):
+        _remove_strays(folder, {row.path for row in rows})
+    for name in (_LOOKS, _DONE):
+        (folder / name).unlink(missing_ok=True)
     manifest = Manifest(rows)
     manifest.write(folder)
     write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+
+
+def _refuse_same_names(jobs: Sequence[_Job]) -> None:
+    """Raises DataError where two pairs of a split would be written to the same files."""
+    first: dict[str, _Job] = {}
+    for job in jobs:
+        if first.setdefault(job.stem, job) is not job:
+            raise DataError(f"two {job.split} images are called {job.item.name}; rename one")
+
+
+def _is_written(rows: Sequence[FileRow], folder: Path) -> bool:
+    """Whether a folder holds as many files as were written, and so none of an earlier attempt with other files."""
+    return sum(len(files) for kind in _KINDS for _, _, files in os.walk(folder / kind)) == len(rows)
 
 
 def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
@@ -209,12 +226,10 @@ def _add_done(journal: IO[str], key: str, rows: Sequence[FileRow]) -> None:
 
 
 def _remove_strays(folder: Path, wanted: set[str]) -> None:
-    for kind in ("images", "masks", "instances"):
+    for kind in _KINDS:
         for path in (folder / kind).rglob("*"):
             if not path.is_dir() and path.relative_to(folder).as_posix() not in wanted:
                 path.unlink()
-    for name in (_LOOKS, _DONE):
-        (folder / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
