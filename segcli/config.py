@@ -13,7 +13,7 @@ from segcli.components.losses import CrossEntropy, LossConfig
 from segcli.components.models import ModelOptions, architecture_name
 from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
-from segcli.components.section import Section, field_docs
+from segcli.components.section import Section, field_docs, sections_in
 from segcli.errors import ConfigError, did_you_mean
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
@@ -323,11 +323,3 @@ def _sections_at(keys: Sequence[str | int], names: Sequence[str] = ()) -> list[t
         section for section in found if "name" in section.model_fields and section.model_fields["name"].default in names
     ]
     return named or found
-
-
-def sections_in(annotation: Any) -> list[type[Section]]:
-    """The section classes inside a type: itself, or the members of a union or a tuple."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    arguments = (*getattr(annotation, "__args__", ()),)
-    return [section for argument in arguments for section in sections_in(argument)]

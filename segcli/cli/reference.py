@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from segcli.components.section import Section, field_docs
-from segcli.config import RunConfig, sections_in
+from segcli.components.section import Section, field_docs, sections_in
+from segcli.config import RunConfig
 
 _HEAD = """\
 # The config file

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
+    from segcli.components.catalogue import Entry
     from segcli.datasets.check import Report
     from segcli.datasets.dataset import Dataset
     from segcli.datasets.findings import Finding
@@ -280,6 +281,20 @@ def mended(result: "Mended") -> None:
         if len(entries) > 20:
             console.print(f"[dim]{title}:[/] … and {len(entries) - 20} more")
     console.print(f"{result.kept} pairs kept, {len(result.changed)} files mended, {len(result.left_out)} left out")
+
+
+def entries_table(entries: "Sequence[Entry]") -> None:
+    """Prints what there is to choose from; names alone, where nothing else is known, one a line."""
+    titles = list(dict.fromkeys(title for entry in entries for title in entry.facts))
+    if not titles:
+        out("\n".join(entry.name for entry in entries))
+        return
+    table = _table()
+    for title in ("name", *titles):
+        table.add_column(title, overflow="fold", justify="right" if title in {"parameters", "stride"} else "left")
+    for entry in entries:
+        table.add_row(escape(entry.name), *(escape(entry.facts.get(title, "")) for title in titles))
+    _console(stderr=False).print(table)
 
 
 def facts_table(facts: Mapping[str, str]) -> None:

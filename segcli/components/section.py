@@ -35,6 +35,14 @@ def field_docs(section: type[Section]) -> dict[str, str]:
     return docs
 
 
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The section classes inside a type: itself, or the members of a union or a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    arguments = (*getattr(annotation, "__args__", ()),)
+    return [section for argument in arguments for section in sections_in(argument)]
+
+
 def choice(kind: str, *sections: type[Section]) -> Any:
     """The type of a field that takes one of several sections by their `name`.
 
