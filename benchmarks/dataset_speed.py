@@ -21,7 +21,7 @@ from PIL import Image
 from segcli.datasets.inspection import inspect
 from segcli.datasets.layouts import LAYOUTS
 from segcli.datasets.pairs import Pair
-from segcli.datasets.prepared import prepare
+from segcli.datasets.preparing import prepare
 from segcli.datasets.processes import available_cores
 from segcli.datasets.source import Options
 from segcli.datasets.survey import survey

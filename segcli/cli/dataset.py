@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import options, render, render_data
 from segcli.cli.reading import with_reading_options
 from segcli.errors import UsageError
 
@@ -44,7 +44,7 @@ def prepare(
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
     from segcli.datasets.obtaining import obtain
     from segcli.datasets.opening import find_layout, refuse_useless
-    from segcli.datasets.prepared import prepare as prepare_source
+    from segcli.datasets.preparing import prepare as prepare_source
 
     chosen = find_layout(layout)
     refuse_useless(chosen, reading)
@@ -57,8 +57,8 @@ def prepare(
         found = chosen.find(source or Path(), reading)
         check = _check_command(source or Path(), layout, typed)
         made = prepare_source(found, target, reading, "none" if copy else "any", progress, check)
-    render.dataset_table(made.dataset)
-    render.findings_briefly(made.findings, check)
+    render_data.dataset_table(made.dataset)
+    render_data.findings_briefly(made.findings, check)
     render.files([target])
     recipe = layout if layout in _RECIPES else "folder"
     here = f" --set dataset.root={render.command_path(target)}" if target != Path("data") / recipe else ""
@@ -89,9 +89,9 @@ def check(
     if as_json:
         render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})
     else:
-        render.check_report(report, mended is not None)
+        render_data.check_report(report, mended is not None)
         if mended is not None:
-            render.mended(mended)
+            render_data.mended(mended)
             render.files([mended.folder])
     if report.errors and mended is None:
         raise typer.Exit(1)
@@ -126,7 +126,7 @@ def stats(
     if as_json:
         render.as_json({**figures.to_json(), "page": str(page)})
         return
-    render.statistics_tables(figures)
+    render_data.statistics_tables(figures)
     render.files([page])
 
 

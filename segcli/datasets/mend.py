@@ -16,7 +16,7 @@ from segcli.datasets.findings import Finding, Severity
 from segcli.datasets.inspection import Look
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
 from segcli.datasets.pairs import Pair
-from segcli.datasets.prepared import prepare
+from segcli.datasets.preparing import prepare
 from segcli.datasets.processes import Progress, silent
 from segcli.datasets.source import Source
 from segcli.errors import DataError, UsageError

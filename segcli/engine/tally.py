@@ -1,6 +1,7 @@
 """What training and validation add up on the way."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -8,6 +9,27 @@ from torch import Tensor, nn
 
 from segcli.engine.metrics import Logits, Scores
 from segcli.io.images import Mask
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done.
+        rows: a row of figures for each epoch done.
+        best_epoch: the epoch (from 1) with the best val_miou; 0 before the first.
+        best_confusion: its confusion matrix on the val split.
+        left_out: steps that were left out in a row, since loss or gradients were no finite numbers.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_confusion: Tensor | None = None
+    left_out: int = 0
 
 
 class TrainedEpoch:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -29,7 +29,7 @@ from segcli.engine.runtime import (
     seed_everything,
     versions,
 )
-from segcli.engine.tally import MeanLoss, TrainedEpoch
+from segcli.engine.tally import MeanLoss, Progress, TrainedEpoch
 from segcli.engine.tracking import logging_to, tensorboard
 from segcli.errors import SegError, UsageError
 from segcli.io.bundle import save_bundle
@@ -97,27 +97,6 @@ def _open(config: RunConfig, observe: Observer) -> Dataset:
     for remark in dataset.remarks:
         observe(Said(remark))
     return dataset
-
-
-@dataclass
-class Progress:
-    """How far a training has come.
-
-    Attributes:
-        epoch: epochs done.
-        step: steps done.
-        rows: a row of figures for each epoch done.
-        best_epoch: the epoch (from 1) with the best val_miou; 0 before the first.
-        best_confusion: its confusion matrix on the val split.
-        left_out: steps that were left out in a row, since loss or gradients were no finite numbers.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_confusion: Tensor | None = None
-    left_out: int = 0
 
 
 class Trainer:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from segcli.datasets.layouts.coco_json import find, run_lengths
+from segcli.datasets.layouts.coco_json import find
 from segcli.datasets.pairs import Pair
+from segcli.datasets.rasterise import run_lengths
 from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.errors import DataError, UsageError
 from segcli.task import Task

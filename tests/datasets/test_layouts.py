@@ -13,7 +13,8 @@ from typer.testing import Result
 from segcli.datasets.dataset import FileSample
 from segcli.datasets.layouts import LAYOUTS, ade20k, camvid, cityscapes, coco_stuff, folder, voc
 from segcli.datasets.opening import open_source
-from segcli.datasets.prepared import open_prepared, prepare
+from segcli.datasets.prepared import open_prepared
+from segcli.datasets.preparing import prepare
 from segcli.datasets.source import UNDEALT, Options
 from segcli.datasets.survey import survey
 from segcli.errors import DataError, UsageError

@@ -11,7 +11,8 @@ from segcli.datasets.layouts import camvid, voc
 from segcli.datasets.layouts.folder import find as find_folder
 from segcli.datasets.layouts.shapes import source as shapes_source
 from segcli.datasets.opening import open_dataset
-from segcli.datasets.prepared import open_prepared, prepare
+from segcli.datasets.prepared import open_prepared
+from segcli.datasets.preparing import prepare
 from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, UsageError
 from segcli.io.images import read_mask

@@ -18,11 +18,12 @@ from PIL import Image
 from test_prepare import write_camvid
 from typer.testing import Result
 
-from segcli.datasets import prepared as prepared_module
+from segcli.datasets import preparing as prepared_module
 from segcli.datasets.explicit import open_folders
 from segcli.datasets.inspection import inspect, look_at
 from segcli.datasets.layouts import camvid, folder, shapes
-from segcli.datasets.prepared import open_prepared, prepare, prepared_source
+from segcli.datasets.prepared import open_prepared, prepared_source
+from segcli.datasets.preparing import prepare
 from segcli.datasets.processes import each
 from segcli.datasets.source import Options, Source
 from segcli.errors import DataError, SegError, UsageError

@@ -21,7 +21,7 @@ from segcli.datasets.annotations import (
 from segcli.datasets.findings import Finding
 from segcli.datasets.masks import MaskLook, MaskSource, look_at_values, read_whole
 from segcli.datasets.pairs import Pair
-from segcli.datasets.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape
+from segcli.datasets.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape, run_lengths
 from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
 from segcli.io.images import Mask, colour_values, decode
@@ -362,32 +362,6 @@ def _points(path: Sequence[float]) -> list[tuple[float, float]]:
     if len(path) % 2:
         raise ValueError(f"a polygon has {len(path)} numbers, not two a point")
     return list(zip(path[::2], path[1::2], strict=True))
-
-
-def run_lengths(compressed: str) -> list[int]:
-    """Unpacks the run lengths of a compressed RLE.
-
-    A character holds 5 bits, the lowest first, and a sixth that says that more follow; from the fourth length on, the
-    difference to the one two before is meant. Source: rleFrString in maskApi.c of the COCO API.
-
-    Raises:
-        ValueError: if these are no such characters.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for character in compressed.encode():
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"an RLE holds {chr(character)!r}")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits >> 4 & 1) << shift  # the sign
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("an RLE ends within a number")
-    return lengths
 
 
 def _painted(place: _Place, image: _Image, classes: _Classes) -> PanopticMask:
