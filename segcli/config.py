@@ -91,6 +91,10 @@ class TrainConfig(Section):
     """memory layout of the network; faster for most, slower for some grouped convolutions"""
     threads: int | None = Field(None, ge=1)
     """threads that torch computes with on a CPU; null: torch's choice"""
+    freeze_encoder: int = Field(0, ge=0)
+    """first epochs in which the encoder, its norms included, stays as it is"""
+    freeze_batch_norm: int = Field(0, ge=0)
+    """first epochs in which all batch norms keep their running means, for small batches"""
     clip_grad_norm: float | None = Field(None, gt=0)
     """gradients of a larger norm, over all parameters, are scaled down to it"""
 

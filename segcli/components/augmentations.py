@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from segcli.components.section import Section, choice
+from segcli.task import Colour
 
 if TYPE_CHECKING:
     import albumentations
@@ -28,9 +29,20 @@ class Light(Section):
             raise ValueError(f"scale: {self.scale[0]} is larger than {self.scale[1]}; give the smaller first")
         return self
 
-    def build(self) -> "albumentations.Compose | None":
-        """Builds what changes the pixels' values after the crop; None where nothing does."""
-        return None
+    def build(self, fill: Colour, ignore_index: int, square: bool) -> "albumentations.Compose | None":
+        """Builds what changes a crop and its mask behind scale, place and flip; None where nothing does.
+
+        Args:
+            fill: colour of what is turned in from outside.
+            ignore_index: mask value there.
+            square: whether crops are square, so that they may be turned by 90 degrees.
+        """
+        steps = self.steps(fill, ignore_index, square)
+        return albumentations_library().Compose(steps) if steps else None
+
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        return []
 
 
 class NoAugmentation(Light):
@@ -55,18 +67,113 @@ class Medium(Light):
     noise: float = Field(0.1, ge=0, le=1)
     """probability of Gaussian noise"""
 
-    def build(self) -> "albumentations.Compose":
-        """Builds what changes the pixels' values after the crop."""
-        # Without this, the library asks a package index for its newest version while it is imported.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        import albumentations as A
-
-        steps: list[Any] = [
-            A.ColorJitter((0.7, 1.3), (0.7, 1.3), (0.7, 1.3), (-0.05, 0.05), p=self.colour),
-            A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=self.blur),
-            A.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        library = albumentations_library()
+        return [
+            library.ColorJitter((0.7, 1.3), (0.7, 1.3), (0.7, 1.3), (-0.05, 0.05), p=self.colour),
+            library.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=self.blur),
+            library.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
         ]
-        return A.Compose(steps)
 
 
-AugmentationConfig = choice("augmentation", Light, NoAugmentation, Medium)
+class Strong(Medium):
+    """Medium, oftener and harder, with small turns and shears, changes of gamma and JPEG's traces: for few images."""
+
+    name: Literal["strong"] = "strong"  # type: ignore[assignment]
+    colour: float = Field(0.8, ge=0, le=1)
+    """probability of a change of colours"""
+    turn: float = Field(0.5, ge=0, le=1)
+    """probability of a turn by up to 15 degrees with a shear by up to 8"""
+
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        library = albumentations_library()
+        return [
+            _affine(fill, ignore_index, rotate=15, shear=8, p=self.turn),
+            *super().steps(fill, ignore_index, square),
+            library.RandomGamma((70, 140), p=0.3),
+            library.ImageCompression(quality_range=(50, 95), p=0.2),
+        ]
+
+
+class Road(Medium):
+    """For cameras on the road: changes of light, shadows and motion blur; what is up stays up."""
+
+    name: Literal["road"] = "road"  # type: ignore[assignment]
+    shadow: float = Field(0.2, ge=0, le=1)
+    """probability of a cast shadow"""
+    motion: float = Field(0.1, ge=0, le=1)
+    """probability of motion blur"""
+
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        library = albumentations_library()
+        return [
+            library.RandomGamma((60, 150), p=0.3),
+            library.RandomShadow(p=self.shadow),
+            *super().steps(fill, ignore_index, square),
+            library.MotionBlur(blur_limit=(3, 7), p=self.motion),
+        ]
+
+
+class Aerial(Medium):
+    """For pictures from above, where no side is up: all turns and flips of a square crop, and changes of light."""
+
+    name: Literal["aerial"] = "aerial"  # type: ignore[assignment]
+
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        library = albumentations_library()
+        turns = [library.RandomRotate90(p=1.0)] if square else [library.VerticalFlip(p=0.5)]
+        return [*turns, library.RandomGamma((80, 125), p=0.3), *super().steps(fill, ignore_index, square)]
+
+
+class Medical(Light):
+    """For scans and microscopes: small turns, elastic changes of shape, contrast and noise; colours stay."""
+
+    name: Literal["medical"] = "medical"  # type: ignore[assignment]
+    scale: tuple[Positive, Positive] = (0.75, 1.5)
+    """smallest and largest factor by which an image is scaled before the crop"""
+    turn: float = Field(0.5, ge=0, le=1)
+    """probability of a turn by up to 15 degrees"""
+    elastic: float = Field(0.3, ge=0, le=1)
+    """probability of an elastic change of shape"""
+    contrast: float = Field(0.5, ge=0, le=1)
+    """probability of a change of brightness and contrast"""
+
+    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+        """The transforms that `build` composes."""
+        library = albumentations_library()
+        return [
+            _affine(fill, ignore_index, rotate=15, shear=0, p=self.turn),
+            library.ElasticTransform(
+                alpha=40, sigma=8, fill=fill, fill_mask=ignore_index, border_mode=_CONSTANT, p=self.elastic
+            ),
+            library.RandomBrightnessContrast(0.2, 0.2, p=self.contrast),
+            library.RandomGamma((70, 140), p=0.3),
+            library.GaussNoise(std_range=(0.01, 0.05), p=0.2),
+        ]
+
+
+_CONSTANT = 0
+"""OpenCV's border mode that fills with a constant."""
+
+
+def _affine(fill: Colour, ignore_index: int, rotate: float, shear: float, p: float) -> Any:
+    """A turn about the middle; masks are not smoothed, and what comes from outside is ignored."""
+    return albumentations_library().Affine(
+        rotate=(-rotate, rotate), shear=(-shear, shear), fill=fill, fill_mask=ignore_index, border_mode=_CONSTANT,
+        mask_interpolation=0, p=p,
+    )  # fmt: skip
+
+
+def albumentations_library() -> Any:
+    """The library, imported so that it asks no package index for its newest version."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
+AugmentationConfig = choice("augmentation", Light, NoAugmentation, Medium, Strong, Road, Aerial, Medical)

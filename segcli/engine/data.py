@@ -151,7 +151,7 @@ class TrainingCrops(Dataset[Batch | SegError]):
         self.seed = seed
         self.fill = fill
         self.ignore_index = ignore_index
-        self._colours = augmentation.build()
+        self._variation = augmentation.build(fill, ignore_index, square=size[0] == size[1])
 
     def __getitem__(self, key: tuple[int, int]) -> Batch | SegError:
         """Makes one item: image 3×h×w uint8 and mask h×w."""
@@ -164,10 +164,12 @@ class TrainingCrops(Dataset[Batch | SegError]):
         image, mask = self.samples[index].read()
         plan = CropPlan.draw(np.random.default_rng([self.seed, epoch, index]), self.augmentation)
         image, mask = crop(image, mask, self.size, plan, self.fill, self.ignore_index)
-        if self._colours is not None:
+        if self._variation is not None:
             # Albumentations repeats its draws in every worker and epoch unless each sample seeds it.
-            self._colours.set_random_seed(_seed_of(self.seed, epoch, index))
-            image = self._colours(image=image)["image"]
+            self._variation.set_random_seed(_seed_of(self.seed, epoch, index))
+            # OpenCV turns no integers of 32 bits; those of a mask are exact as floats.
+            varied = self._variation(image=image, mask=mask if mask.dtype == np.uint8 else mask.astype(np.float32))
+            image, mask = varied["image"], varied["mask"].astype(mask.dtype)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
 
 

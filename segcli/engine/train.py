@@ -156,7 +156,7 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> "TrainedEpoch":
         """Trains the steps of one epoch."""
-        self.network.train()
+        self._thaw(epoch)
         task = self.dataset.task
         trained = TrainedEpoch(task.num_classes, self.device)
         steps = min(len(self.batches), self.total_steps - self.progress.step)
@@ -170,6 +170,19 @@ class Trainer:
             if self.device.type == "cpu" or step % 10 == 0 or step == steps:
                 self._tell_step(epoch, step, steps, trained)
         return trained
+
+    def _thaw(self, epoch: int) -> None:
+        """Makes the network ready to train, but for what is frozen in this epoch."""
+        self.network.train()
+        encoder = self.network.model.get_submodule("encoder")
+        frozen = epoch < self.config.train.freeze_encoder
+        encoder.requires_grad_(not frozen)
+        if frozen:
+            encoder.eval()
+        if epoch < self.config.train.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def _train_step(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """One step: forward, loss, backward, optimiser, schedule."""

@@ -88,10 +88,10 @@ def test_schedules_by_hand() -> None:
 
 
 def test_presets_have_their_defaults() -> None:
-    assert NoAugmentation().build() is None
+    assert NoAugmentation().build((0, 0, 0), 255, True) is None
     assert NoAugmentation().scale == (1.0, 1.0)
-    assert Light().build() is None
-    assert len(Medium().build().transforms) == 3
+    assert Light().build((0, 0, 0), 255, True) is None
+    assert len(Medium().build((0, 0, 0), 255, True).transforms) == 3
     with pytest.raises(ValueError, match="is larger than"):
         Light(scale=(2.0, 1.0))
     assert AugmentationConfig is not None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import draw_pair
 
-from segcli.components.augmentations import Light, Medium
+from segcli.components.augmentations import Aerial, Light, Medical, Medium, Road, Strong
 from segcli.config import RunConfig
 from segcli.datasets.opening import open_dataset
 from segcli.engine.data import CropPlan, TrainingBatches, TrainingCrops, crop, epoch_batches
@@ -94,3 +94,58 @@ def test_an_image_that_goes_bad_is_named_in_one_line(tiny: Callable[..., RunConf
         collect(source, 0)
     assert str(caught.value).startswith(f"{image} is damaged")
     assert "\n" not in str(caught.value)
+
+
+PRESETS = [Medium(), Strong(turn=1.0), Road(shadow=1.0), Aerial(), Medical(turn=1.0, elastic=1.0)]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_is_a_function_of_seed_epoch_and_index(tiny: Callable[..., RunConfig], preset: Light) -> None:
+    config = tiny()
+    alone, helped = batches(config, 0, preset), batches(config, 1, preset)
+    for epoch in (0, 1):
+        for a, b in zip(collect(alone, epoch), collect(helped, epoch), strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(collect(alone, 0)[0], collect(alone, 1)[0])
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("size", [(48, 48), (32, 48)])
+def test_every_preset_moves_image_and_mask_together(
+    tiny: Callable[..., RunConfig], preset: Light, size: tuple[int, int]
+) -> None:
+    """Class 1 is red and class 2 blue, before as after."""
+    samples = open_dataset(tiny().dataset).split("train")
+    crops = TrainingCrops(samples, size, preset, 0, FILL, 255)
+    redder, bluer = [], []
+    for epoch in range(8):
+        for index in range(len(samples)):
+            image, mask = crops[epoch, index]
+            assert image.shape == (3, *size)
+            assert mask.shape == size
+            assert set(mask.unique().tolist()) <= {0, 1, 2, 255}
+            red, blue = image[0].float(), image[2].float()
+            redder += (red - blue)[mask == 1].tolist()
+            bluer += (blue - red)[mask == 2].tolist()
+    assert np.mean(np.array(redder) > 0) > 0.95
+    assert np.mean(np.array(bluer) > 0) > 0.95
+
+
+def test_class_indices_beyond_a_byte_are_turned_exactly() -> None:
+    class Many:
+        name = "many"
+
+        def image(self) -> np.ndarray:
+            return self.read()[0]
+
+        def read(self) -> tuple[np.ndarray, np.ndarray]:
+            mask = np.arange(64 * 64, dtype=np.int32).reshape(64, 64) % 300
+            mask[0] = 65535
+            return np.zeros((64, 64, 3), np.uint8), mask
+
+    crops = TrainingCrops([Many()], (64, 64), Strong(scale=(1.0, 1.0), turn=1.0), 0, FILL, 65535)
+    for epoch in range(5):
+        _, mask = crops[epoch, 0]
+        values = set(mask.unique().tolist())
+        assert values <= {*range(300), 65535}
+        assert {0, 256, 299, 65535} <= values

@@ -16,7 +16,7 @@ from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Event, Said, Stepped
 from segcli.engine.predictor import load_predictor
 from segcli.engine.runtime import Precision
-from segcli.engine.train import TrainResult, resume, train
+from segcli.engine.train import Trainer, TrainResult, resume, train
 from segcli.errors import ModelError, SegError, UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.rundir import RunDir, read_rows
@@ -202,3 +202,48 @@ def test_gradients_are_clipped_to_a_norm() -> None:
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
     assert not precision.step((weight * math.nan).sum(), optimizer, largest_norm=1.0)
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
+
+
+@pytest.mark.parametrize(
+    ("option", "moves", "stays"),
+    [
+        ("freeze_encoder", "model.decoder", "model.encoder"),
+        ("freeze_batch_norm", "weight", "running_mean"),
+    ],
+)
+def test_what_is_frozen_stays_for_the_first_epochs(
+    tiny: Callable[..., RunConfig], option: str, moves: str, stays: str
+) -> None:
+    states: list[dict[str, torch.Tensor]] = []
+    config = tiny(train={"epochs": 2, option: 1})
+    trainer = Trainer(config, open_dataset(config.dataset), lambda event: None)
+
+    def copy() -> None:
+        states.append({name: value.clone() for name, value in trainer.network.state_dict().items()})
+
+    copy()
+    for epoch in range(2):
+        trainer.train_epoch(epoch)
+        copy()
+
+    def moved(part: str, epoch: int) -> list[bool]:
+        return [not torch.equal(states[epoch][name], states[epoch + 1][name]) for name in states[0] if part in name]
+
+    assert not any(moved(stays, 0))
+    assert any(moved(moves, 0))
+    assert any(moved(stays, 1))
+
+
+def test_a_run_with_frozen_parts_resumes_exactly(tiny: Callable[..., RunConfig]) -> None:
+    parts = {"train": {"epochs": 3, "freeze_encoder": 2}}
+    whole = train(tiny(**parts), "whole")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            raise KeyboardInterrupt
+
+    config = tiny(**parts)
+    with contextlib.suppress(KeyboardInterrupt):
+        train(config, "broken", stop)
+    resumed = resume(RunDir(Path(config.output_dir) / "broken"), config)
+    assert [row["train_loss"] for row in resumed.rows] == [row["train_loss"] for row in whole.rows]
