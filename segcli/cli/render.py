@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,13 +152,6 @@ def entries_table(entries: "Sequence[Entry]") -> None:
     for entry in entries:
         table.add_row(escape(entry.name), *(escape(entry.facts.get(title, "")) for title in titles))
     console_on(stderr=False).print(table)
-
-
-def facts_table(facts: Mapping[str, str]) -> None:
-    """Prints what a long work is about to do."""
-    console = console_on(stderr=True)
-    for name, value in facts.items():
-        console.print(f"[bold]{name:>8}[/]  {escape(value)}")
 
 
 @contextmanager

@@ -90,14 +90,12 @@ class Finding:
         kind: a name in KINDS.
         file: the file concerned.
         message: one line with what, which file and what to do.
-        command: what mends it, where `--fix` is not the answer.
         detail: figures behind it, such as the values of a mask that have no class.
     """
 
     kind: str
     file: Path
     message: str
-    command: str = ""
     detail: tuple[int, ...] = ()
 
     @property
@@ -116,5 +114,6 @@ def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not errors:
         return
-    more = f" ({len(errors) - 1} more: `{where_to_look}` lists them all)" if len(errors) > 1 else ""
-    raise DataError(f"{errors[0].message}{more}")
+    more = f"{len(errors) - 1} more: `{where_to_look}` lists them all" if len(errors) > 1 else ""
+    hint = more or f"`{where_to_look}` says what mends it"
+    raise DataError(f"{errors[0].message} ({hint})" if where_to_look else errors[0].message)

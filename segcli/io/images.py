@@ -86,11 +86,6 @@ def read_mask(path: Path) -> Mask:
     return mask_values(decode(path).image, path)
 
 
-def read_colours(path: Path) -> Mask:
-    """Reads a mask painted in colours as H×W int32, each colour as the number 0xRRGGBB."""
-    return colour_values(decode(path).image)
-
-
 @dataclass(frozen=True)
 class Decoded:
     """A file decoded in full.
