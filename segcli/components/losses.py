@@ -1,4 +1,8 @@
-"""The losses a config may choose. Each built loss maps logits (B×C×H×W) and masks (B×H×W int64) to a scalar."""
+"""The losses a config may choose. Each built loss maps logits (B×C×H×W) and masks (B×H×W int64) to a scalar.
+
+Cross-entropy and focal are means over the valid pixels of a step, however it is split. The others are worked out one
+micro-batch at a time, then averaged by images, so that they do depend on the split.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -9,7 +13,7 @@ from segcli.components.section import Section, choice
 from segcli.task import Task
 
 if TYPE_CHECKING:
-    from torch import nn
+    from segcli.nn.losses import PartialLoss, WeightedSum
 
 Weight = Annotated[float, Field(ge=0)]
 ClassWeights = Literal["none", "log", "median_frequency", "effective_number"] | tuple[Weight, ...]
@@ -21,19 +25,19 @@ class Loss(Section):
     weight: float = Field(1.0, gt=0)
     """factor of this loss, alone or as a term of a sum"""
 
-    def build(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build(self, task: Task, class_share: Sequence[float]) -> "WeightedSum":
         """Builds the loss times its weight; `class_share` is each class's share of the training pixels."""
         from segcli.nn.losses import WeightedSum
 
         return WeightedSum([self.build_plain(task, class_share)], [self.weight])
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss without its weight."""
         raise AssertionError("each loss builds itself")
 
 
 class CrossEntropy(Loss):
-    """Cross-entropy, averaged over the pixels that are not ignored."""
+    """Cross-entropy, averaged over the valid pixels of a step, or over the hardest ones of each micro-batch."""
 
     aliases: ClassVar = ("ce",)
     name: Literal["cross_entropy"] = "cross_entropy"
@@ -44,47 +48,59 @@ class CrossEntropy(Loss):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """share of the target that is spread over all classes"""
     hardest: float = Field(1.0, gt=0, le=1)
-    """share of the pixels, those with the largest loss, that count (online hard example mining)"""
+    """share of the pixels, those with the largest loss, that count (online hard example mining); below 1 they are
+    picked within each micro-batch"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
-        from segcli.nn.losses import CrossEntropyLoss, class_weights
+        from segcli.nn.losses import CrossEntropyLoss, HardestPixelsLoss, PerMicroBatch, class_weights
 
         weights = class_weights(self.class_weights, class_share)
-        return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index, self.hardest)
+        if self.hardest == 1:
+            return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index)
+        return PerMicroBatch(HardestPixelsLoss(weights, self.label_smoothing, task.ignore_index, self.hardest))
 
 
 class Dice(Loss):
-    """Dice loss over the batch, averaged over all classes; one without true pixels counts 0 (Milletari et al. 2016)."""
+    """Dice loss, averaged over all classes; one without true pixels counts 0 (Milletari et al. 2016).
+
+    Worked out over each micro-batch.
+    """
 
     name: Literal["dice"] = "dice"
     smooth: float = Field(0.0, ge=0)
     """added to numerator and denominator"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss."""
         from segmentation_models_pytorch.losses import DiceLoss
 
-        return DiceLoss("multiclass", smooth=self.smooth, ignore_index=task.ignore_index)  # type: ignore[no-any-return]
+        from segcli.nn.losses import PerMicroBatch
+
+        return PerMicroBatch(DiceLoss("multiclass", smooth=self.smooth, ignore_index=task.ignore_index))
 
 
 class Lovasz(Loss):
-    """Lovász-Softmax, a convex surrogate of the IoU (Berman et al. 2018)."""
+    """Lovász-Softmax, a convex surrogate of the IoU (Berman et al. 2018). Worked out over each micro-batch."""
 
     aliases: ClassVar = ("lovasz_softmax",)
     name: Literal["lovasz"] = "lovasz"
     per_image: bool = False
-    """one loss an image, then their mean, instead of one over the batch"""
+    """one loss an image, then their mean, instead of one over the micro-batch"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss."""
-        from segmentation_models_pytorch.losses import LovaszLoss
+        from segcli.nn.losses import PerMicroBatch
+        from segcli.nn.lovasz import LovaszLoss
 
-        return LovaszLoss("multiclass", per_image=self.per_image, ignore_index=task.ignore_index)  # type: ignore[no-any-return]
+        return PerMicroBatch(LovaszLoss(self.per_image, task.ignore_index))
 
 
 class Tversky(Loss):
-    """Tversky loss: Dice with separate weights for false positives and negatives (Salehi et al. 2017)."""
+    """Tversky loss: Dice with separate weights for false positives and negatives (Salehi et al. 2017).
+
+    Worked out over each micro-batch.
+    """
 
     name: Literal["tversky"] = "tversky"
     alpha: float = Field(0.3, ge=0)
@@ -94,17 +110,23 @@ class Tversky(Loss):
     gamma: float = Field(1.0, ge=1)
     """power of the loss (focal Tversky, Abraham & Khan 2019)"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss."""
         from segmentation_models_pytorch.losses import TverskyLoss
 
-        return TverskyLoss(  # type: ignore[no-any-return]
+        from segcli.nn.losses import PerMicroBatch
+
+        loss = TverskyLoss(
             "multiclass", alpha=self.alpha, beta=self.beta, gamma=self.gamma, ignore_index=task.ignore_index
         )
+        return PerMicroBatch(loss)
 
 
 class Focal(Loss):
-    """Focal loss: cross-entropy in which pixels that are right already count little (Lin et al. 2017)."""
+    """Focal loss: cross-entropy in which pixels that are right already count little (Lin et al. 2017).
+
+    Averaged over the valid pixels of a step.
+    """
 
     name: Literal["focal"] = "focal"
     gamma: float = Field(2.0, ge=0)
@@ -112,7 +134,7 @@ class Focal(Loss):
     class_weights: ClassWeights = "none"
     """a weight a class, as of cross_entropy"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
         from segcli.nn.losses import FocalLoss, class_weights
 
@@ -120,22 +142,28 @@ class Focal(Loss):
 
 
 class BceDice(Loss):
-    """Binary cross-entropy plus Dice, each class against all others; of two classes only the second."""
+    """Binary cross-entropy plus Dice, each class against all others; of two classes only the second.
+
+    Worked out over each micro-batch.
+    """
 
     aliases: ClassVar = ("bce+dice", "dice_bce")
     name: Literal["bce_dice"] = "bce_dice"
     smooth: float = Field(1.0, ge=0)
     """added to Dice's numerator and denominator"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss."""
-        from segcli.nn.losses import BceDiceLoss
+        from segcli.nn.losses import BceDiceLoss, PerMicroBatch
 
-        return BceDiceLoss(self.smooth, task.ignore_index)
+        return PerMicroBatch(BceDiceLoss(self.smooth, task.ignore_index))
 
 
 class Rmi(Loss):
-    """Region mutual information of prediction and truth, with binary cross-entropy (Zhao et al. 2019)."""
+    """Region mutual information of prediction and truth, with binary cross-entropy (Zhao et al. 2019).
+
+    Worked out over each micro-batch.
+    """
 
     name: Literal["rmi"] = "rmi"
     radius: int = Field(3, ge=1, le=10)
@@ -146,11 +174,12 @@ class Rmi(Loss):
     """share of the binary cross-entropy, which alone tells a mask from its negative: with the paper's 0.5, networks
     that start from nothing may settle on the negative"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
+    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss."""
+        from segcli.nn.losses import PerMicroBatch
         from segcli.nn.rmi import RmiLoss
 
-        return RmiLoss(self.radius, self.pooling, self.balance, task.ignore_index)
+        return PerMicroBatch(RmiLoss(self.radius, self.pooling, self.balance, task.ignore_index))
 
 
 class Sum(Loss):
@@ -160,12 +189,12 @@ class Sum(Loss):
     terms: tuple[choice("loss", CrossEntropy, Dice, Lovasz, Tversky, Focal, BceDice, Rmi), ...] = Field(min_length=1)  # type: ignore[valid-type]
     """the losses to add, each with its own `weight`"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "nn.Module":
-        """Builds the loss."""
+    def build(self, task: Task, class_share: Sequence[float]) -> "WeightedSum":
+        """Builds the sum times its weight."""
         from segcli.nn.losses import WeightedSum
 
         losses = [term.build_plain(task, class_share) for term in self.terms]
-        return WeightedSum(losses, [term.weight for term in self.terms])
+        return WeightedSum(losses, [self.weight * term.weight for term in self.terms])
 
 
 LossConfig = choice("loss", CrossEntropy, Dice, Lovasz, Tversky, Focal, BceDice, Rmi, Sum)

@@ -5,7 +5,8 @@ import torch
 from conftest import draw_pair
 from torch.nn import functional
 
-from segcli.components.losses import BceDice, CrossEntropy, Dice, Focal, Loss, Lovasz, Rmi, Sum, Tversky
+from segcli.components.losses import BceDice, CrossEntropy, Dice, Focal, Loss, LossConfig, Lovasz, Rmi, Sum, Tversky
+from segcli.components.section import sections_in
 from segcli.errors import ConfigError
 from segcli.nn.losses import class_weights
 from segcli.task import Task
@@ -145,14 +146,111 @@ def test_effective_number_by_hand() -> None:
 def test_gradients_are_finite_in_every_precision(loss: Loss, num_classes: int, dtype: torch.dtype) -> None:
     module = loss.build(Task.of("abc"[:num_classes]), SHARE[:num_classes])
     _, masks = batch(num_classes)
-    for scale in (0.0, 1.0, 60.0):  # logits of nothing, of something, and far beyond any doubt
-        logits = (scale * torch.randn(2, num_classes, 6, 7)).to(dtype).requires_grad_()
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            value = module(logits, masks)
-        value.float().backward()
-        assert value.isfinite()
-        assert logits.grad is not None
-        assert logits.grad.isfinite().all()
+    noise = torch.randn(2, num_classes, 6, 7)
+    # logits of nothing, of something, far beyond any doubt, and at the end of what float16 holds
+    for values in (0 * noise, noise, 60 * noise, 60000 * noise.sign()):
+        for truth in (masks, torch.full_like(masks, 255)):
+            logits = values.to(dtype).requires_grad_()
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                value = module(logits, truth)
+            value.backward()
+            assert value.isfinite()
+            assert value.dtype == torch.float32
+            assert logits.grad is not None
+            assert logits.grad.isfinite().all()
+
+
+PARTS = [(6,), (1, 5), (2, 2, 2), (3, 1, 2), (1, 1, 1, 1, 1, 1)]
+
+
+def uneven_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Six images: one without ignored pixels, one with few, … the last with nothing else."""
+    generator = torch.manual_seed(0)
+    masks = torch.randint(0, 3, (6, 5, 7), generator=generator)
+    for index in range(6):
+        masks[index, :index] = 255
+    return torch.randn(6, 3, 5, 7, generator=generator), masks
+
+
+def in_parts(loss: Loss, sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The value and the logits' gradient of an effective batch that comes in micro-batches."""
+    module = loss.build(TASK, SHARE)
+    logits, masks = uneven_batch()
+    logits.requires_grad_()
+    masses = torch.stack([module.masses(part) for part in masks.split(sizes)]).sum(0)
+    parts = [module(some, truth, masses) for some, truth in zip(logits.split(sizes), masks.split(sizes), strict=True)]
+    torch.stack(parts).sum().backward()
+    assert logits.grad is not None
+    return torch.stack(parts).sum(), logits.grad
+
+
+@pytest.mark.parametrize("sizes", PARTS)
+@pytest.mark.parametrize("weights", ["none", (1.0, 2.0, 0.5)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_in_parts_is_torchs_on_the_whole(
+    sizes: tuple[int, ...], weights: str | tuple[float, ...], smoothing: float
+) -> None:
+    value, gradient = in_parts(CrossEntropy(class_weights=weights, label_smoothing=smoothing), sizes)
+    logits, masks = uneven_batch()
+    logits.requires_grad_()
+    given = None if weights == "none" else torch.tensor(weights)
+    expected = functional.cross_entropy(logits, masks, given, ignore_index=255, label_smoothing=smoothing)
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(gradient, logits.grad, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("sizes", PARTS)
+def test_focal_in_parts_is_that_of_the_whole(sizes: tuple[int, ...]) -> None:
+    loss = Focal(class_weights=(1.0, 2.0, 0.5))
+    value, gradient = in_parts(loss, sizes)
+    logits, masks = uneven_batch()
+    logits.requires_grad_()
+    whole = loss.build(TASK, SHARE)(logits, masks)
+    whole.backward()
+    assert value.item() == pytest.approx(whole.item(), abs=1e-6)
+    torch.testing.assert_close(gradient, logits.grad, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "loss", [Dice(), Lovasz(), Tversky(), BceDice(), Rmi(pooling=1), CrossEntropy(hardest=0.3)],
+    ids=lambda loss: type(loss).__name__,
+)  # fmt: skip
+def test_all_others_are_the_mean_over_images_of_the_parts(loss: Loss) -> None:
+    logits, masks = uneven_batch()
+    alone = [
+        loss.build(TASK, SHARE)(some, truth).item()
+        for some, truth in zip(logits.split((1, 5)), masks.split((1, 5)), strict=True)
+    ]
+    assert in_parts(loss, (1, 5))[0].item() == pytest.approx((alone[0] + 5 * alone[1]) / 6)
+    assert alone[0] != pytest.approx(alone[1])
+
+
+def test_masses_by_hand() -> None:
+    """Of 4 pixels one is ignored; the rest weigh 1, 1 and 0.5."""
+    masks = torch.tensor([[[0, 0], [2, 255]]])
+    loss = Sum(terms=(CrossEntropy(), CrossEntropy(class_weights=(1.0, 2.0, 0.5)), Focal(), Dice())).build(TASK, SHARE)
+    for truth in (masks, masks.to(torch.uint8)):
+        masses = loss.masses(truth)
+        assert masses.dtype == torch.float64
+        assert masses.tolist() == [3, 2.5, 3, 1]
+
+
+def test_pixels_that_weigh_nothing_give_0() -> None:
+    """Label smoothing alone would leave a loss over a weight of 0."""
+    logits, masks = batch()
+    loss = CrossEntropy(class_weights=(0.0, 1.0, 1.0), label_smoothing=0.1).build(TASK, SHARE)
+    value = loss(logits, torch.zeros_like(masks))
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() == 0
+
+
+def test_every_loss_says_what_it_is_averaged_over() -> None:
+    for section in sections_in(LossConfig):
+        if section is not Sum:
+            assert "of a step" in str(section.__doc__) or "each micro-batch" in str(section.__doc__), section
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
