@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from segcli.components.section import Section, choice
+from segcli.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -19,23 +20,47 @@ class _Optimizer(Section):
     """learning rate of the decoder and the head; the highest that the scheduler reaches"""
     encoder_lr_factor: float = Field(1.0, ge=0)
     """the encoder's learning rate as a share of `lr`"""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """factor by which the rate falls from each layer of the encoder to the one before it; the last layer has the
+    encoder's own rate (Clark et al. 2020; 0.65 to 0.9 is usual for transformers); 1: one rate for the whole encoder"""
     weight_decay: float = Field(1e-2, ge=0)
-    """decay of the weights; norms and biases have none"""
+    """decay of the weights; norms, biases, position embeddings and tokens have none"""
 
     def groups(self, network: "SegmentationNetwork") -> list[dict[str, Any]]:
-        """The parameter groups: encoder and rest, each with and without weight decay."""
-        groups: dict[tuple[bool, bool], list[Any]] = {}
+        """The parameter groups: one for each learning rate and weight decay that occur.
+
+        Raises:
+            ConfigError: if the rate is to fall over layers, but the encoder's names do not tell them apart.
+        """
+        from segcli.components.layers import names_without_decay
+
+        spared = names_without_decay(network)
+        encoder_rates = self._encoder_rates(network)
+        groups: dict[tuple[float, float], list[Any]] = {}
         for name, parameter in network.named_parameters():
-            key = (name.startswith("model.encoder."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
+            decays = parameter.ndim > 1 and name not in spared
+            rate = encoder_rates.get(name, self.lr)
+            groups.setdefault((rate, self.weight_decay if decays else 0.0), []).append(parameter)
         return [
-            {
-                "params": parameters,
-                "lr": self.lr * (self.encoder_lr_factor if in_encoder else 1),
-                "weight_decay": self.weight_decay if decays else 0.0,
-            }
-            for (in_encoder, decays), parameters in groups.items()
+            {"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()
         ]
+
+    def _encoder_rates(self, network: "SegmentationNetwork") -> dict[str, float]:
+        """The rate of each of the encoder's parameters, by its name in the network."""
+        from segcli.components.layers import layers_by_name
+
+        encoder = network.model.get_submodule("encoder")
+        layers = layers_by_name({name: parameter.ndim for name, parameter in encoder.named_parameters()})
+        last = max(layers.values())
+        if last == 0 and self.layer_decay < 1:
+            raise ConfigError(
+                "optimizer.layer_decay: the names of this encoder's parameters do not number its layers; "
+                "set it to 1, or choose another encoder"
+            )
+        return {
+            f"model.encoder.{name}": self.lr * self.encoder_lr_factor * self.layer_decay ** (last - layer)
+            for name, layer in layers.items()
+        }
 
 
 class AdamW(_Optimizer):
@@ -81,7 +106,7 @@ class _Timm(_Optimizer):
         """Builds the optimiser of a network's parameters."""
         from timm.optim import create_optimizer_v2
 
-        options = self.model_dump(exclude={"name", "lr", "weight_decay", "encoder_lr_factor"})
+        options = self.model_dump(exclude={"name", "lr", "weight_decay", "encoder_lr_factor", "layer_decay"})
         built: Optimizer = create_optimizer_v2(
             self.groups(network), opt=self.timm_name, lr=self.lr, weight_decay=self.weight_decay, **options
         )
@@ -94,7 +119,7 @@ class Adam(_Timm):
     timm_name = "adam"
     name: Literal["adam"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
-    """decay of the weights; norms and biases have none"""
+    """decay of the weights; norms, biases, position embeddings and tokens have none"""
     betas: tuple[float, float] = (0.9, 0.999)
     """decay rates of the running means of gradient and square"""
 
@@ -116,7 +141,7 @@ class Lion(_Timm):
     lr: float = Field(1e-4, gt=0)
     """learning rate of the decoder and the head; the highest that the scheduler reaches"""
     weight_decay: float = Field(1e-1, ge=0)
-    """decay of the weights; norms and biases have none"""
+    """decay of the weights; norms, biases, position embeddings and tokens have none"""
     betas: tuple[float, float] = (0.9, 0.99)
     """decay rates of the two momenta"""
 

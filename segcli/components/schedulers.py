@@ -22,7 +22,7 @@ class OneCycle(Section):
     aliases: ClassVar = ("OneCycleLR",)
     name: Literal["onecycle"] = "onecycle"
     rise: float = Field(0.25, gt=0, lt=1)
-    """share of the steps on which the rate rises"""
+    """share of the steps on which the rate rises: the warm-up of this schedule"""
     start_factor: float = Field(0.04, gt=0, le=1)
     """first rate as a share of the highest"""
     end_factor: float = Field(1e-4, gt=0, le=1)
@@ -30,8 +30,10 @@ class OneCycle(Section):
 
     def build(self, optimizer: "Optimizer", total_steps: int) -> "LRScheduler":
         """Builds the schedule over a number of training steps."""
-        from torch.optim.lr_scheduler import OneCycleLR
+        from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
+        if total_steps < 3:  # too few for a rise and a fall; torch's might take them all at next to nothing
+            return LambdaLR(optimizer, lambda step: 1.0)
         highest = [group["lr"] for group in optimizer.param_groups]
         # torch divides by the last step of the rise, so that must not be step 0.
         rise = self.rise + 1e-6 if self.rise * total_steps == 1 else self.rise
@@ -58,8 +60,8 @@ class _Decay(Section):
         return LambdaLR(optimizer, self._factor_at(total_steps))
 
     def _factor_at(self, total_steps: int) -> Callable[[int], float]:
-        rising = round(self.warmup * total_steps)
-        falling = max(total_steps - rising, 1)
+        rising = warmup_steps(self.warmup, total_steps)
+        falling = total_steps - rising
 
         def factor(step: int) -> float:
             if step < rising:
@@ -114,4 +116,31 @@ class Constant(_Decay):
     name: Literal["constant"] = "constant"
 
 
-SchedulerConfig = choice("scheduler", OneCycle, Cosine, Poly, Step, Constant)
+class Plateau(Section):
+    """Stays where it is, and falls by a factor whenever val_miou has not risen for some epochs."""
+
+    aliases: ClassVar = ("ReduceLROnPlateau",)
+    name: Literal["plateau"] = "plateau"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """share of the steps on which the rate rises from 0; epochs that end in it cost no patience"""
+    factor: float = Field(0.1, gt=0, lt=1)
+    """factor of each fall"""
+    patience: int = Field(5, ge=1)
+    """epochs without a better val_miou until the rate falls, and then until it falls again"""
+    min_delta: float = Field(0.0, ge=0)
+    """gain in val_miou that counts as better"""
+
+    def build(self, optimizer: "Optimizer", total_steps: int) -> "LRScheduler":
+        """Builds the schedule over a number of training steps; it wants to be told of each epoch's end."""
+        from segcli.nn.plateau import PlateauSchedule
+
+        rising = warmup_steps(self.warmup, total_steps)
+        return PlateauSchedule(optimizer, rising, self.factor, self.patience, self.min_delta)
+
+
+def warmup_steps(share: float, total_steps: int) -> int:
+    """The steps of a warm-up, which leaves at least one step at the highest rate."""
+    return min(round(share * total_steps), total_steps - 1)
+
+
+SchedulerConfig = choice("scheduler", OneCycle, Cosine, Poly, Step, Constant, Plateau)
