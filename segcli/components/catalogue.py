@@ -7,10 +7,11 @@ from typing import Any
 
 from segcli.components.augmentations import AugmentationConfig
 from segcli.components.losses import LossConfig
-from segcli.components.models import ARCHITECTURES, ModelOptions
+from segcli.components.models import ARCHITECTURES, ModelOptions, resolve_encoder
 from segcli.components.optimizers import OptimizerConfig
 from segcli.components.schedulers import SchedulerConfig
 from segcli.components.section import Section, sections_in
+from segcli.components.weights import weight_sets
 from segcli.errors import UsageError, did_you_mean
 
 FEW = 40
@@ -57,7 +58,7 @@ def _architectures(pattern: str) -> Iterator[Entry]:
 
     import segmentation_models_pytorch as smp
 
-    options = [name for name in ModelOptions.model_fields if name not in {"mean", "std"}]
+    options = [name for name in ModelOptions.model_fields if name not in {"auxiliary", "mean", "std"}]
     for name in ARCHITECTURES.values():
         known = inspect.signature(getattr(smp, name).__init__).parameters
         taken = [option for option in options if _parameter(option, name) in known]
@@ -88,35 +89,32 @@ def _encoder_names() -> list[str]:
 def _measured(name: str) -> dict[str, str]:
     """Parameters and largest stride of an encoder, built without memory for its weights."""
     import torch
-    from segmentation_models_pytorch.encoders import get_encoder
+    from segmentation_models_pytorch.encoders import TimmViTEncoder, get_encoder
 
-    from segcli.components.models import resolve_encoder
-
+    name = resolve_encoder(name)
     try:
         with torch.device("meta"):
-            encoder = get_encoder(resolve_encoder(name), weights=None)
-        number = sum(parameter.numel() for parameter in encoder.parameters())
-        return {"parameters": f"{number / 1e6:.1f} M", "stride": str(encoder.output_stride)}
+            return _size(get_encoder(name, weights=None))
     except Exception as error:  # timm has models that give no features; each says so in its own way
         reason = " ".join(str(error).split())[:80]
+    try:
+        with torch.device("meta"):
+            return _size(TimmViTEncoder(name.removeprefix("tu-"), pretrained=False, dynamic_img_size=True), ", for DPT")
+    except Exception:  # no vision transformer either
         return {"parameters": "–", "stride": f"gives no features ({reason})"}
 
 
-def _weights(encoder: str) -> Iterator[Entry]:
-    import timm
-    from segmentation_models_pytorch.encoders import encoders
+def _size(encoder: Any, use: str = "") -> dict[str, str]:
+    number = sum(parameter.numel() for parameter in encoder.parameters())
+    return {"parameters": f"{number / 1e6:.1f} M", "stride": f"{encoder.output_stride}{use}"}
 
+
+def _weights(encoder: str) -> Iterator[Entry]:
     if not encoder:
         raise UsageError("seg list weights wants an encoder: seg list weights resnet50")
-    settings: Mapping[str, Any] = encoders.get(encoder, {}).get("pretrained_settings") or {}
-    for name, entry in settings.items():
-        yield Entry(name, {"from": str(entry.get("repo_id", "–")), "licence": "see its page"})
-    model = encoder.removeprefix("tu-").split(".")[0]
-    for tagged in [] if settings else timm.list_pretrained(f"{model}.*"):
-        config = timm.models.get_pretrained_cfg(tagged)
-        yield Entry(
-            tagged.partition(".")[2], {"from": str(config.hf_hub_id), "licence": str(config.license or "see its page")}
-        )
+    for weights in weight_sets(resolve_encoder(encoder).partition(".")[0]):
+        facts = {"word": ", ".join(weights.words), "source": weights.source}
+        yield Entry(weights.name, {**facts, "licence": weights.licence or "not stated"})
 
 
 def _sections(union: Any) -> Callable[[str], Iterator[Entry]]:

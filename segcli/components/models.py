@@ -1,14 +1,25 @@
 """The networks a config may choose: an smp architecture on an encoder, with or without trained weights."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from segcli.components.donor import bundle_at, fill_from_donor, read_donor
+from segcli.components.pretrained import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Channels,
+    WeightReport,
+    fill_from_file,
+    fill_from_hub,
+    weight_file,
+)
 from segcli.components.section import Section
-from segcli.components.weights import Channels, load_encoder, normalisation, with_timm_tag
+from segcli.components.weights import resolve_weights
 from segcli.errors import ConfigError, did_you_mean
 from segcli.task import Task
 
@@ -62,6 +73,9 @@ class ModelOptions(Section):
     """attention in the decoder (Unet, Unet++): scse"""
     dropout: float | None = Field(None, ge=0, lt=1)
     """dropout in the decoder (FPN, PSPNet, DeepLabV3, DeepLabV3+)"""
+    auxiliary: float = Field(0.0, ge=0)
+    """weight of the loss of an auxiliary head on the encoder's last feature but one, which only training has;
+    0: none (0.4 in PSPNet, Zhao et al. 2017)"""
     mean: tuple[Share, Share, Share] | None = None
     """mean that the encoder's weights expect, in units of pixel / 255; by default that of the weights"""
     std: tuple[Spread, Spread, Spread] | None = None
@@ -94,35 +108,76 @@ def architecture_name(spelling: str) -> str:
 def build_network(
     architecture: str, encoder: str, weights: str | None, options: ModelOptions, task: Task
 ) -> "SegmentationNetwork":
-    """Builds an untrained network whose encoder holds the weights asked for.
+    """The network of `build_network_with_report`."""
+    return build_network_with_report(architecture, encoder, weights, options, task)[0]
+
+
+def build_network_with_report(
+    architecture: str, encoder: str, weights: str | None, options: ModelOptions, task: Task
+) -> "tuple[SegmentationNetwork, WeightReport | None]":
+    """Builds a network that starts from the weights asked for, and tells what they filled.
 
     Args:
         architecture: smp's class name.
         encoder: an encoder of smp, or any of timm's that gives features (with or without smp's `tu-`).
-        weights: `imagenet` or another set that the encoder has, `package:NAME`, a file, or None.
+        weights: `imagenet` or another set that the encoder has, `package:NAME`, a weight file, a bundle or a run of
+            one's own (which fill the whole network where the architecture is the same), or None.
         options: the network's own options.
         task: its classes give the head's channels.
+
+    Returns:
+        The network, and the report with the normalisation in force; None without weights.
 
     Raises:
         ConfigError: if the encoder, the weights' name or an option does not exist or does not fit.
         ModelError: if the weights cannot be fetched, or the file does not fit the encoder.
     """
     encoder = resolve_encoder(encoder)
-    if weights is not None:
-        encoder = with_timm_tag(encoder, weights)
-    model = _build_model(architecture, encoder, options, task)
-    if weights is not None:
-        load_encoder(model, encoder, weights)
-    mean, std = normalisation(encoder, weights)
-    return wrap(model, architecture, options.mean or mean, options.std or std)
+    if weights is None:
+        model = _build_model(architecture, encoder, options, task)
+        return _finished(model, architecture, options, task, IMAGENET_MEAN, IMAGENET_STD), None
+    if bundle := bundle_at(weights):
+        donor = read_donor(bundle)
+        model = _build_model(architecture, encoder, options, task)
+        report = fill_from_donor(model, architecture, encoder, task, donor)
+    elif file := weight_file(weights):
+        model = _build_model(architecture, encoder, options, task)
+        report = fill_from_file(model, encoder, file)
+    else:
+        chosen = resolve_weights(encoder, weights)
+        model = _build_model(architecture, chosen.encoder, options, task)
+        report = fill_from_hub(model, chosen)
+    report = replace(report, mean=options.mean or report.mean, std=options.std or report.std)
+    return _finished(model, architecture, options, task, report.mean, report.std), report
 
 
-def wrap(model: "nn.Module", architecture: str, mean: Channels, std: Channels) -> "SegmentationNetwork":
-    """Puts the preprocessing round an smp model."""
+def _finished(
+    model: "nn.Module", architecture: str, options: ModelOptions, task: Task, mean: Channels, std: Channels
+) -> "SegmentationNetwork":
+    head = _auxiliary_head(model, task) if options.auxiliary else None
+    return wrap(model, architecture, options.mean or mean, options.std or std, head, options.auxiliary)
+
+
+def wrap(
+    model: "nn.Module",
+    architecture: str,
+    mean: Channels,
+    std: Channels,
+    auxiliary: "nn.Module | None" = None,
+    auxiliary_weight: float = 0.0,
+) -> "SegmentationNetwork":
+    """Puts the preprocessing round an smp model, and an auxiliary head beside it."""
     from segcli.nn.network import SegmentationNetwork, input_stride
 
     min_side = _PAN_SMALLEST_FEATURES * input_stride(model) if architecture == "PAN" else 1
-    return SegmentationNetwork(model, mean, std, min_side)
+    return SegmentationNetwork(model, mean, std, min_side, auxiliary, auxiliary_weight)
+
+
+def _auxiliary_head(model: "nn.Module", task: Task) -> "nn.Module":
+    from segcli.nn.auxiliary import AuxiliaryHead
+
+    channels: Sequence[int] = model.encoder.out_channels  # type: ignore[union-attr, assignment]
+    return AuxiliaryHead(channels[-2], task.num_head_channels)
 
 
 def resolve_encoder(name: str) -> str:
@@ -137,13 +192,19 @@ def resolve_encoder(name: str) -> str:
     own = {known for known in encoders if not known.startswith("timm-")}
     if name in own:
         return name
-    bare = name.removeprefix("tu-").removeprefix("timm-")
+    bare = name.removeprefix("tu-")
+    if name.startswith("timm-"):  # smp's names of old for some of timm's encoders
+        bare = re.sub("^(efficientnet-|mobilenetv3)", _with_tf, name.removeprefix("timm-"))
     if timm.is_model(bare.split(".")[0]):
         return f"tu-{bare}"
     lowered = {known.lower(): known for known in own}
     if name.lower().replace("_", "-") in lowered:
         return str(lowered[name.lower().replace("_", "-")])
     raise ConfigError(f"encoder: unknown encoder {name!r}; {did_you_mean(name, own | set(timm.list_models()))}")
+
+
+def _with_tf(start: re.Match[str]) -> str:
+    return "tf_" + start[0].replace("-", "_")
 
 
 def _build_model(architecture: str, encoder: str, options: ModelOptions, task: Task) -> "nn.Module":

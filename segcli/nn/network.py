@@ -7,6 +7,8 @@ from segmentation_models_pytorch import DPT
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segcli.nn.auxiliary import with_feature
+
 Channels = tuple[float, float, float]
 
 
@@ -22,25 +24,37 @@ class SegmentationNetwork(nn.Module):
         mean: per channel, in units of pixel / 255.
         std: per channel, in units of pixel / 255.
         min_side: smallest padded side that the model takes.
+        auxiliary: a head on the encoder's last feature but one, for training only; no part of a bundle.
+        auxiliary_weight: weight of the loss of that head's logits beside the loss of the logits.
 
     Shape:
         images: B×3×H×W uint8 (or float with values 0…255), RGB, any H and W ≥ 1.
-        returns: B×C×H×W float logits.
+        returns: B×C×H×W float logits; in training mode with an auxiliary head a pair: they, and that head's.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, model: nn.Module, mean: Channels, std: Channels, min_side: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: Channels,
+        std: Channels,
+        min_side: int = 1,
+        auxiliary: nn.Module | None = None,
+        auxiliary_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.auxiliary = auxiliary
+        self.auxiliary_weight = auxiliary_weight
         self.mean, self.std = mean, std
         self.stride = input_stride(model)
         self.min_side = -(-min_side // self.stride) * self.stride
         self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, 3, 1, 1)), persistent=False)
         self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Computes the logits (B×C×H×W) of raw images (B×3×H×W)."""
         height, width = images.shape[-2:]
         x = images.to(self.scale.dtype) * self.scale + self.shift
@@ -48,16 +62,23 @@ class SegmentationNetwork(nn.Module):
         # otherwise split on "already a multiple or not" and refuse the other kind.
         spare = max(self.stride, self.min_side) - 1
         x = functional.pad(x, (0, spare, 0, spare))[..., : self.padded(height), : self.padded(width)]
-        logits: Tensor = self.model(x)[..., :height, :width]
-        if logits.shape[1] == 1:
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-        return logits
+        if self.auxiliary is None or not self.training:
+            return _logits(self.model(x), height, width)
+        output, feature = with_feature(self.model, x)
+        rough = functional.interpolate(self.auxiliary(feature), x.shape[-2:], mode="bilinear")
+        return _logits(output, height, width), _logits(rough, height, width)
 
     def padded(self, side: int) -> int:
         """The smallest multiple of the stride that is neither below a side nor below `min_side`."""
         multiple = (side + self.stride - 1) // self.stride * self.stride
         # max(multiple, min_side) in arithmetic, since tracing for export freezes a comparison
         return (multiple + self.min_side + abs(multiple - self.min_side)) // 2
+
+
+def _logits(output: Tensor, height: int, width: int) -> Tensor:
+    """What a head gives without the padding; a head of one channel z means [0, z]."""
+    output = output[..., :height, :width]
+    return torch.cat([torch.zeros_like(output), output], dim=1) if output.shape[1] == 1 else output
 
 
 def input_stride(model: nn.Module) -> int:

@@ -24,13 +24,21 @@ def test_a_pattern_narrows_names() -> None:
         entries("losses", "xyz")
 
 
-def test_weights_come_with_their_licence() -> None:
-    found = {entry.name: entry.facts["licence"] for entry in entries("weights", "tf_efficientnet_b3")}
-    assert {"ap_in1k", "ns_jft_in1k"} <= found.keys()
-    assert found["ap_in1k"] == "apache-2.0"
-    assert [entry.name for entry in entries("weights", "resnet50")] == ["imagenet", "ssl", "swsl"]
+def test_weights_come_with_word_source_and_licence() -> None:
+    timms = {entry.name: entry.facts for entry in entries("weights", "tf_efficientnet_b3")}
+    assert timms["ns_jft_in1k"] == {
+        "word": "noisy-student", "source": "timm/tf_efficientnet_b3.ns_jft_in1k", "licence": "apache-2.0"
+    }  # fmt: skip
+    own = {entry.name: entry.facts for entry in entries("weights", "resnet50")}
+    assert list(own)[:4] == ["imagenet", "ssl", "swsl", "a1_in1k"]
+    assert own["imagenet"] == {
+        "word": "imagenet", "source": "smp-hub/resnet50.imagenet", "licence": "bsd-3-clause"
+    }  # fmt: skip
+    assert own["bamboo"]["licence"] == "not stated"
     with pytest.raises(UsageError, match="wants an encoder"):
         entries("weights")
+    with pytest.raises(UsageError, match="unknown encoder 'resnet5'"):
+        entries("weights", "resnet5")
 
 
 @pytest.mark.parametrize(
