@@ -1,12 +1,14 @@
 """The augmentations a config may choose: a random crop with scale jitter and flip, then Albumentations' colours."""
 
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from segcli.components.section import Section, choice
-from segcli.task import Colour
+from segcli.components.transforms import Entry, albumentations_library, build_transforms
+from segcli.errors import ConfigError, did_you_mean
+from segcli.task import Colour, Task
 
 if TYPE_CHECKING:
     import albumentations
@@ -22,6 +24,15 @@ class Light(Section):
     """smallest and largest factor by which an image is scaled before the crop"""
     hflip: float = Field(0.5, ge=0, le=1)
     """probability of a horizontal flip"""
+    max_class_share: float = Field(1.0, gt=0, le=1)
+    """a crop in which one class takes more than this share of the pixels that count is drawn again, at most ten times;
+    then the one with the smallest share serves"""
+    copy_paste: float = Field(0.0, ge=0, le=1)
+    """probability that pixels of some classes are copied from a crop of another image over this one (Ghiasi et al.
+    2021)"""
+    copy_paste_classes: Literal["rare"] | tuple[str, ...] = "rare"
+    """their names; rare: those that cover less than 1/(2C) of the training pixels, which is half of what each of C
+    classes would cover if all were equal"""
 
     @model_validator(mode="after")
     def _check_scale(self) -> Self:
@@ -29,18 +40,40 @@ class Light(Section):
             raise ValueError(f"scale: {self.scale[0]} is larger than {self.scale[1]}; give the smaller first")
         return self
 
-    def build(self, fill: Colour, ignore_index: int, square: bool) -> "albumentations.Compose | None":
+    def pasted_classes(self, task: Task, class_share: Sequence[float]) -> tuple[int, ...]:
+        """The indices of the classes that copy-paste takes.
+
+        Args:
+            task: the classes.
+            class_share: each one's share of the training pixels.
+
+        Raises:
+            ConfigError: if there is no class of a name.
+        """
+        if self.copy_paste_classes == "rare":
+            limit = 1 / (2 * task.num_classes)
+            return tuple(index for index, share in enumerate(class_share) if share < limit)
+        for name in self.copy_paste_classes:
+            if name not in task.classes:
+                hint = did_you_mean(name, task.classes)
+                raise ConfigError(f"augmentation.copy_paste_classes: unknown class {name!r}; {hint}")
+        return tuple(task.classes.index(name) for name in self.copy_paste_classes)
+
+    def build(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> "albumentations.Compose | None":
         """Builds what changes a crop and its mask behind scale, place and flip; None where nothing does.
 
         Args:
             fill: colour of what is turned in from outside.
             ignore_index: mask value there.
-            square: whether crops are square, so that they may be turned by 90 degrees.
+            size: height and width of the crops; only square ones may be turned by 90 degrees.
+
+        Raises:
+            ConfigError: if a transform of an explicit list cannot be used.
         """
-        steps = self.steps(fill, ignore_index, square)
+        steps = self.steps(fill, ignore_index, size)
         return albumentations_library().Compose(steps) if steps else None
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         return []
 
@@ -67,7 +100,7 @@ class Medium(Light):
     noise: float = Field(0.1, ge=0, le=1)
     """probability of Gaussian noise"""
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         library = albumentations_library()
         return [
@@ -86,12 +119,12 @@ class Strong(Medium):
     turn: float = Field(0.5, ge=0, le=1)
     """probability of a turn by up to 15 degrees with a shear by up to 8"""
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         library = albumentations_library()
         return [
             _affine(fill, ignore_index, rotate=15, shear=8, p=self.turn),
-            *super().steps(fill, ignore_index, square),
+            *super().steps(fill, ignore_index, size),
             library.RandomGamma((70, 140), p=0.3),
             library.ImageCompression(quality_range=(50, 95), p=0.2),
         ]
@@ -106,13 +139,13 @@ class Road(Medium):
     motion: float = Field(0.1, ge=0, le=1)
     """probability of motion blur"""
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         library = albumentations_library()
         return [
             library.RandomGamma((60, 150), p=0.3),
             library.RandomShadow(p=self.shadow),
-            *super().steps(fill, ignore_index, square),
+            *super().steps(fill, ignore_index, size),
             library.MotionBlur(blur_limit=(3, 7), p=self.motion),
         ]
 
@@ -122,11 +155,11 @@ class Aerial(Medium):
 
     name: Literal["aerial"] = "aerial"  # type: ignore[assignment]
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         library = albumentations_library()
-        turns = [library.RandomRotate90(p=1.0)] if square else [library.VerticalFlip(p=0.5)]
-        return [*turns, library.RandomGamma((80, 125), p=0.3), *super().steps(fill, ignore_index, square)]
+        turns = [library.RandomRotate90(p=1.0)] if size[0] == size[1] else [library.VerticalFlip(p=0.5)]
+        return [*turns, library.RandomGamma((80, 125), p=0.3), *super().steps(fill, ignore_index, size)]
 
 
 class Medical(Light):
@@ -142,7 +175,7 @@ class Medical(Light):
     contrast: float = Field(0.5, ge=0, le=1)
     """probability of a change of brightness and contrast"""
 
-    def steps(self, fill: Colour, ignore_index: int, square: bool) -> list[Any]:
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
         """The transforms that `build` composes."""
         library = albumentations_library()
         return [
@@ -154,6 +187,19 @@ class Medical(Light):
             library.RandomGamma((70, 140), p=0.3),
             library.GaussNoise(std_range=(0.01, 0.05), p=0.2),
         ]
+
+
+class Custom(Light):
+    """Transforms of Albumentations one by one; a bare list under `augmentation` is short for its `transforms`."""
+
+    name: Literal["custom"] = "custom"  # type: ignore[assignment]
+    transforms: tuple[Entry, ...] = ()
+    """what is done to a crop, in this order: `[{name: Rotate, limit: 15, p: 0.5}, {name: OneOf, transforms: […]}]`,
+    each with its own parameters. Where `fill` and `fill_mask` are left out, what comes from outside is ignored"""
+
+    def steps(self, fill: Colour, ignore_index: int, size: tuple[int, int]) -> list[Any]:
+        """The transforms that `build` composes."""
+        return build_transforms(self.transforms, fill, ignore_index, size)
 
 
 _CONSTANT = 0
@@ -168,12 +214,15 @@ def _affine(fill: Colour, ignore_index: int, rotate: float, shear: float, p: flo
     )  # fmt: skip
 
 
-def albumentations_library() -> Any:
-    """The library, imported so that it asks no package index for its newest version."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import albumentations
-
-    return albumentations
+def _from_list(value: Any) -> Any:
+    """A bare list is short for custom's transforms."""
+    return {"name": "custom", "transforms": value} if isinstance(value, list | tuple) else value
 
 
-AugmentationConfig = choice("augmentation", Light, NoAugmentation, Medium, Strong, Road, Aerial, Medical)
+def _or_list(kinds: Any) -> Any:
+    return Annotated[kinds, BeforeValidator(_from_list)]
+
+
+AugmentationConfig = _or_list(
+    choice("augmentation", Light, NoAugmentation, Medium, Strong, Road, Aerial, Medical, Custom)
+)

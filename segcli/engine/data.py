@@ -1,11 +1,10 @@
-"""Training batches: which samples, in which order, cropped and varied how, is a function of (seed, epoch, index)."""
+"""Training batches: which samples, in which order, cropped and varied how, is a function of (seed, epoch, place)."""
 
-import hashlib
 import os
+import random
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -15,115 +14,57 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segcli.components.augmentations import Light
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset as Samples
 from segcli.datasets.dataset import Sample
-from segcli.errors import SegError
-from segcli.io.images import Mask, Pixels
+from segcli.datasets.holders import find_holders
+from segcli.datasets.processes import Progress, silent
+from segcli.engine.crops import Crop, CropPlan, cut, largest_share, paste
+from segcli.engine.order import ANY, Deal, Order, Turn
+from segcli.errors import SegError, UsageError
+from segcli.io.images import Mask
+from segcli.task import Colour
 
 Batch = tuple[Tensor, Tensor]
 
-
-def epoch_order(num_samples: int, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch sees the samples."""
-    order: list[int] = np.random.default_rng([seed, epoch]).permutation(num_samples).tolist()
-    return order
+_REDRAWS = 10
+"""Times that a crop is drawn again where one class takes too much of it."""
 
 
-def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """The samples of each batch of an epoch.
-
-    A last batch of a single sample is left out where there are others: networks that pool to 1×1 cannot
-    normalise it. The order being another each epoch, every sample has its turn.
-    """
-    order = epoch_order(num_samples, seed, epoch)
-    batches = [order[start : start + batch_size] for start in range(0, num_samples, batch_size)]
-    if batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
-        batches.pop()
-    return batches
-
-
-@dataclass(frozen=True)
-class CropPlan:
-    """How one sample is cut from its image.
-
-    Attributes:
-        scale: factor from image to crop.
-        y: place of the crop's upper edge, as a share (0…1) of the room there is for it.
-        x: likewise for the left edge.
-        flip: whether left and right change places.
-    """
-
-    scale: float
-    y: float
-    x: float
-    flip: bool
-
-    @classmethod
-    def draw(cls, rng: Generator, augmentation: Light) -> "CropPlan":
-        """Draws a plan: the scale uniform in its logarithm, so that 0.5 is as likely as 2."""
-        low, high = np.log(augmentation.scale)
-        return cls(
-            float(np.exp(rng.uniform(low, high))),
-            rng.random(),
-            rng.random(),
-            bool(rng.random() < augmentation.hflip),
-        )
-
-
-def crop(
-    image: Pixels,
-    mask: Mask,
-    size: tuple[int, int],
-    plan: CropPlan,
-    fill: tuple[int, int, int],
-    ignore_index: int,
-) -> tuple[Pixels, Mask]:
-    """Cuts a region and resizes it to the crop's size, so that only pixels that are used are touched.
+def training_crops(
+    config: RunConfig, dataset: Samples, samples: Sequence[Sample], fill: Colour, progress: Progress = silent
+) -> "TrainingCrops":
+    """The crops that a config asks for.
 
     Args:
-        image: H×W×3 uint8.
-        mask: H×W.
-        size: height and width of the crop.
-        plan: scale, place and flip.
-        fill: colour where the region reaches beyond the image.
-        ignore_index: mask value there.
+        config: the run's.
+        dataset: what is trained on.
+        samples: its train split, as it is or cached.
+        fill: colour of padding.
+        progress: told of each mask that is read to find its classes, where a draw depends on them.
 
-    Returns:
-        The crop of the image (h×w×3) and of the mask (h×w).
+    Raises:
+        ConfigError: if the augmentation names a class or a transform that there is not.
+        DataError: if a mask cannot be read.
     """
-    height, width = image.shape[:2]
-    wanted = [max(round(side / plan.scale), 1) for side in size]
-    top, left = (
-        round(share * max(side - want, 0))
-        for share, side, want in zip((plan.y, plan.x), (height, width), wanted, strict=True)
+    side, augmentation, balance = config.train.image_size, config.augmentation, config.train.class_balance
+    pasted = augmentation.pasted_classes(dataset.task, dataset.class_share("train"))
+    asked = balance > 0 or (augmentation.copy_paste > 0 and pasted)
+    return TrainingCrops(
+        samples,
+        (side, side) if isinstance(side, int) else side,
+        augmentation,
+        config.seed,
+        fill,
+        dataset.task.ignore_index,
+        balance,
+        find_holders(dataset.split("train"), dataset.task, progress) if asked else (),
+        pasted,
     )
-    image = image[top : top + wanted[0], left : left + wanted[1]]
-    mask = mask[top : top + wanted[0], left : left + wanted[1]]
-    # The part of the crop that the image fills; the rest is padding below and to the right.
-    filled = [
-        want_to if have >= want else max(round(have * plan.scale), 1)
-        for have, want, want_to in zip(image.shape[:2], wanted, size, strict=True)
-    ]
-    filled = [min(side, limit) for side, limit in zip(filled, size, strict=True)]
-    if tuple(filled) != image.shape[:2]:
-        shrinks = filled[0] < image.shape[0]
-        image = cv2.resize(image, filled[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        mask = cv2.resize(mask, filled[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    if plan.flip:
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    return _pad(image, size, fill), _pad(mask, size, ignore_index)
-
-
-def _pad(pixels: Any, size: tuple[int, int], value: Any) -> Any:
-    if pixels.shape[:2] == size:
-        return np.ascontiguousarray(pixels)
-    padded = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
-    padded[:] = value
-    padded[: pixels.shape[0], : pixels.shape[1]] = pixels
-    return padded
 
 
 class TrainingCrops(Dataset[Batch | SegError]):
-    """The training samples, cropped and varied; the key of an item is (epoch, index).
+    """The training samples, cropped and varied; the key of an item is a `Turn`.
 
     A sample that cannot be read gives its error as the item: raised in a worker, it would lose its form.
 
@@ -134,6 +75,9 @@ class TrainingCrops(Dataset[Batch | SegError]):
         seed: of the run.
         fill: colour of padding.
         ignore_index: mask value of padding.
+        balance: share (0…1) of the turns that are given to a class.
+        holders: by class, the samples that hold it; needed for a balance and for copy-paste.
+        pasted: the classes that copy-paste takes.
     """
 
     def __init__(
@@ -142,8 +86,11 @@ class TrainingCrops(Dataset[Batch | SegError]):
         size: tuple[int, int],
         augmentation: Light,
         seed: int,
-        fill: tuple[int, int, int],
+        fill: Colour,
         ignore_index: int,
+        balance: float = 0.0,
+        holders: Sequence[Sequence[int]] = (),
+        pasted: Sequence[int] = (),
     ) -> None:
         self.samples = samples
         self.size = size
@@ -151,39 +98,67 @@ class TrainingCrops(Dataset[Batch | SegError]):
         self.seed = seed
         self.fill = fill
         self.ignore_index = ignore_index
-        self._variation = augmentation.build(fill, ignore_index, square=size[0] == size[1])
+        self.order = Order(len(samples), seed, balance, holders)
+        self._variation = augmentation.build(fill, ignore_index, size)
+        self._pasted = [index for index in pasted if holders and holders[index]]
+        self._is_pasted = np.isin(np.arange(max(ignore_index + 1, len(holders))), self._pasted)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch | SegError:
+    def __getitem__(self, turn: Turn) -> Batch | SegError:
         """Makes one item: image 3×h×w uint8 and mask h×w."""
         try:
-            return self._crop(*key)
+            return self._make(turn)
         except SegError as error:
             return error
 
-    def _crop(self, epoch: int, index: int) -> Batch:
-        image, mask = self.samples[index].read()
-        plan = CropPlan.draw(np.random.default_rng([self.seed, epoch, index]), self.augmentation)
-        image, mask = crop(image, mask, self.size, plan, self.fill, self.ignore_index)
+    def _make(self, turn: Turn) -> Batch:
+        rng = np.random.default_rng([self.seed, turn.epoch, turn.place, turn.index])
+        crop = self._crop(rng, turn.index, turn.wanted, self.augmentation.max_class_share)
+        if self._pasted and rng.random() < self.augmentation.copy_paste:
+            paste(self._crop_to_paste(rng), crop, self._is_pasted)
+        image, mask = crop.image, crop.mask
         if self._variation is not None:
-            # Albumentations repeats its draws in every worker and epoch unless each sample seeds it.
-            self._variation.set_random_seed(_seed_of(self.seed, epoch, index))
+            # Seeded by a number, as by set_random_seed, all transforms would draw the same: those that are rare
+            # would come together only. They share one generator instead, which each sample sets.
+            self._variation.set_random_state(rng, random.Random(int(rng.integers(1 << 62))))
             # OpenCV turns no integers of 32 bits; those of a mask are exact as floats.
             varied = self._variation(image=image, mask=mask if mask.dtype == np.uint8 else mask.astype(np.float32))
             image, mask = varied["image"], varied["mask"].astype(mask.dtype)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
 
+    def _crop_to_paste(self, rng: Generator) -> Crop:
+        """A crop of another sample, on a class that is pasted: all of them alike, as are the samples that hold it."""
+        wanted = self._pasted[int(rng.integers(len(self._pasted)))]
+        held = self.order.holders[wanted]
+        return self._crop(rng, held[int(rng.integers(len(held)))], wanted, most=1.0)
 
-def _seed_of(*numbers: int) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
+    def _crop(self, rng: Generator, index: int, wanted: int, most: float) -> Crop:
+        """A crop of a sample, on a pixel of the wanted class, in which no class takes more than `most` if possible."""
+        image, mask = self.samples[index].read()
+        spots = np.flatnonzero(mask == wanted) if wanted != ANY else ()
+        best: tuple[float, CropPlan, Mask] | None = None
+        for _ in range(1 + _REDRAWS):
+            plan = CropPlan.draw(rng, self.augmentation)
+            if len(spots):
+                pixel = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
+                plan = plan.showing(pixel, mask.shape, self.size, rng)
+            cropped = cut(mask, self.size, plan, self.ignore_index)
+            share = largest_share(cropped, self.ignore_index) if most < 1 else 0.0
+            if best is None or share < best[0]:
+                best = share, plan, cropped
+            if share <= most:
+                break
+        assert best is not None
+        _, plan, cropped = best
+        return Crop(cut(image, self.size, plan, self.fill), cropped, plan.filled(mask.shape, self.size))
 
 
 class _Keys:
-    """The batches of (epoch, index) keys of one epoch; the loader asks for them anew each epoch."""
+    """The micro-batches of one epoch; the loader asks for them anew each epoch."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[int, int]]] = []
+        self.batches: list[list[Turn]] = []
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Turn]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -191,17 +166,36 @@ class _Keys:
 
 
 class TrainingBatches:
-    """Batches of training crops, epoch by epoch.
+    """Batches of training crops, epoch by epoch and step by step.
+
+    A step sees batch_size × accumulate × processes samples, the same whichever way their product comes about (but
+    for a last short batch, which may be too small for several processes).
 
     Args:
         crops: the items.
-        batch_size: items a batch.
+        batch_size: items a micro-batch.
         workers: processes that make items; 0 makes them in this one.
+        accumulate: micro-batches a step.
+        rank: this process, of those that train together.
+        processes: their number.
+
+    Raises:
+        UsageError: if there are fewer samples than processes.
     """
 
-    def __init__(self, crops: TrainingCrops, batch_size: int, workers: int) -> None:
+    def __init__(
+        self,
+        crops: TrainingCrops,
+        batch_size: int,
+        workers: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.crops = crops
-        self.batch_size = batch_size
+        self._deal = Deal(batch_size, accumulate, rank, processes)
+        if not len(self):
+            raise UsageError(f"{len(crops.samples)} training images are too few for {processes} processes")
         self._keys = _Keys()
         self._loader: DataLoader[Batch | SegError] = DataLoader(
             crops,
@@ -215,24 +209,29 @@ class TrainingBatches:
         )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(epoch_batches(len(self.crops.samples), self.batch_size, self.crops.seed, 0))
+        """Steps an epoch."""
+        return self._deal.num_steps(len(self.crops.samples))
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch: images B×3×h×w uint8 and masks B×h×w.
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        """The steps of an epoch, each as this process's micro-batches: images B×3×h×w uint8 and masks B×h×w.
+
+        Args:
+            epoch: from 0.
+            start: the step to begin with; the samples of those before it are not read.
 
         Raises:
-            DataError: when a sample of the next batch cannot be read.
+            DataError: when a sample of the next step cannot be read.
         """
-        batches = epoch_batches(len(self.crops.samples), self.batch_size, self.crops.seed, epoch)
-        self._keys.batches = [[(epoch, index) for index in batch] for batch in batches]
-        for batch in self._loader:
-            yield _or_raise(batch)
+        turns = self.crops.order.turns(epoch)
+        steps = [self._deal.micro_batches(turns, step) for step in range(start, len(self))]
+        self._keys.batches = [batch for step in steps for batch in step]
+        batches = iter(self._loader)
+        for step in steps:
+            yield [_or_raise(batch) for batch in islice(batches, len(step))]
 
     def preview(self, number: int) -> list[Batch]:
-        """The first items of the first epoch: image 3×h×w uint8 and mask h×w each."""
-        order = epoch_order(len(self.crops.samples), self.crops.seed, 0)
-        return [_or_raise(self.crops[0, index]) for index in order[:number]]
+        """The first items of the first epoch, of all processes: image 3×h×w uint8 and mask h×w each."""
+        return [_or_raise(self.crops[turn]) for turn in self.crops.order.turns(0)[:number]]
 
 
 def _collate(items: list[Batch | SegError]) -> Batch | SegError:
