@@ -1,6 +1,7 @@
 """The reference of the config file, made from the config's own sections."""
 
 from collections.abc import Iterator
+from inspect import cleandoc
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -22,11 +23,26 @@ def config_reference() -> str:
     """Markdown with a table for the top level, for each section, and for each kind that a name chooses."""
     parts = [_HEAD, "## Top level\n", _table(RunConfig)]
     for name, field in RunConfig.model_fields.items():
-        for section in sections_in(field.annotation):
-            kind = section.model_fields["name"].default if "name" in section.model_fields else None
-            title = f"`{name}`" if kind is None else f"`{name}: {kind}`"
-            parts += [f"## {title}\n", f"{(section.__doc__ or '').strip()}\n", _table(section)]
+        parts += _sections(name, field)
     return "\n".join(parts)
+
+
+def _sections(key: str, field: FieldInfo) -> Iterator[str]:
+    """The sections that may stand at a key, each followed by those inside it."""
+    for section in sections_in(field.annotation):
+        kind = _kind(section)
+        yield f"## `{key}`\n" if kind is None else f"## `{key}: {kind}`\n"
+        yield f"{cleandoc(section.__doc__ or '')}\n"
+        yield _table(section)
+        if kind is None:
+            for name, inner in section.model_fields.items():
+                yield from _sections(f"{key}.{name}", inner)
+
+
+def _kind(section: type[Section]) -> str | None:
+    """The name that chooses a section among several."""
+    kind = section.model_fields["name"].default if "name" in section.model_fields else None
+    return kind if isinstance(kind, str) else None
 
 
 def _table(section: type[Section]) -> str:
@@ -37,7 +53,7 @@ def _table(section: type[Section]) -> str:
 def _rows(section: type[Section]) -> Iterator[str]:
     docs = field_docs(section)
     for name, field in section.model_fields.items():
-        if name != "name":
+        if name != "name" or _kind(section) is None:
             meaning = docs[name].replace("|", "\\|")
             yield f"| `{name}` | {_default(field)} | {meaning} |"
 

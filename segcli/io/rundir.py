@@ -8,7 +8,7 @@ from typing import Any
 
 from segcli.errors import ModelError, UsageError
 from segcli.io.card import CARD
-from segcli.io.files import write_text
+from segcli.io.files import replacing, write_text
 
 LAST = "last"
 RUNS = Path("runs")
@@ -139,9 +139,11 @@ def output_folder(model: Path, name: str) -> Path:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table of rows with the same keys as CSV."""
-    lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
-    write_text(path, "".join(",".join(map(str, line)) + "\n" for line in lines))
+    """Writes a table of rows with the same keys as CSV; names and values may hold commas and quotes."""
+    with replacing(path) as staged, staged.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows([_shown(value) for value in row.values()] for row in rows)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,3 +82,15 @@ def test_inference_keeps_the_aspect(
     size: int | tuple[int, int] | None, image: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert Inference.of(size).network_size(*image) == expected
+
+
+def test_a_card_from_before_the_weights_licence_was_kept_loads(
+    bundle: tuple[Path, SegmentationNetwork, ModelCard],
+) -> None:
+    folder, _, card = bundle
+    values = json.loads((folder / "segcli.json").read_text())
+    del values["encoder_weights_licence"]
+    (folder / "segcli.json").write_text(json.dumps(values))
+    assert read_card(folder) == card
+    write_card(folder, replace(card, encoder_weights_licence="cc-by-nc-4.0"))
+    assert read_card(folder).encoder_weights_licence == "cc-by-nc-4.0"

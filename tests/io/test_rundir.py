@@ -53,6 +53,12 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "r.csv")[1] == {"epoch": "2", "loss": "nan"}
 
 
+def test_names_with_commas_and_quotes_round_trip(tmp_path: Path) -> None:
+    row = {"epoch": 1, "val_iou/chest, bureau": 0.25, 'val_iou/13" "screen"': 0.5, "note": "a,\nb"}
+    write_rows(tmp_path / "r.csv", [row])
+    assert read_rows(tmp_path / "r.csv") == [{name: str(value) for name, value in row.items()}]
+
+
 @pytest.mark.parametrize("name", ["a/b", "last", "..", ""])
 def test_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a run"):
