@@ -75,11 +75,13 @@ def seg_losses(num_steps: int = 50) -> tuple[list[float], list[float]]:
         open_dataset(config.dataset),
         lambda event: losses.append(event.loss) if isinstance(event, Stepped) else None,
     )
-    model = copy.deepcopy(trainer.network.model)
-    epochs = range(trainer.total_epochs)
-    batches = list(chain.from_iterable(trainer.batches.epoch(epoch) for epoch in epochs))[:num_steps]
-    for epoch in epochs:
-        trainer.train_epoch(epoch)
+    model = copy.deepcopy(trainer.parts.network.model)
+    epochs = range(trainer.parts.total_epochs)
+    steps = list(chain.from_iterable(trainer.parts.batches.epoch(epoch) for epoch in epochs))[:num_steps]
+    for _ in epochs:
+        trainer.train_epoch()
+        trainer.progress.epoch, trainer.progress.step_in_epoch = trainer.progress.epoch + 1, 0
+    batches = [batch for micro_batches in steps for batch in micro_batches]
     return losses, plain_losses(model, batches, lr=1e-3, weight_decay=0.01)
 
 

@@ -20,6 +20,7 @@ from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
 
 Side = Annotated[int, Field(ge=1)]
 Size = Side | tuple[Side, Side]
+BatchSize = Annotated[int, Field(ge=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 MaskValue = Annotated[int, Field(ge=0, le=65535)]
 
@@ -51,6 +52,9 @@ class DatasetConfig(Section):
     """the mask value that counts in no loss and no metric; null: 255, or 65535 beyond 255 classes"""
     map: dict[MaskValue, MaskValue] = Field(default_factory=dict)
     """what other mask values mean: `{255: 1}`"""
+    cache: Literal["auto", "none", "ram", "disk"] = "auto"
+    """where decoded training images stay, so that each is decoded once: in memory, in a temporary file, or nowhere;
+    auto: in memory if they fill at most a quarter of what is free there, else likewise on disk, else nowhere"""
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
@@ -81,14 +85,24 @@ class TrainConfig(Section):
     """times that every training image is seen"""
     max_steps: int | None = Field(None, ge=1)
     """stop after this many steps, whatever the epochs"""
-    batch_size: int = Field(8, ge=1)
-    """crops a step"""
+    batch_size: BatchSize | Literal["auto"] = 8
+    """crops that go through the network at once, in each process; auto: the most, by powers of 2 up to 64, that fit
+    into an accelerator's memory, else 8"""
+    accumulate: int = Field(1, ge=1)
+    """batches whose gradients are added up to one step; a step sees batch_size × accumulate × processes crops"""
     image_size: Size = 512
     """the crop that is trained on: a side, or [height, width]"""
+    class_balance: float = Field(0.0, ge=0, le=1)
+    """share of an epoch's crops that are drawn for a class instead of in turn: for each, one of the classes that occur
+    (all equally likely), an image that holds it, and a place that shows it"""
     workers: int | None = Field(None, ge=0)
     """processes that read images; null: one fewer than cores, 8 at most"""
-    channels_last: bool = True
-    """memory layout of the network; faster for most, slower for some grouped convolutions"""
+    channels_last: bool | Literal["auto"] = "auto"
+    """memory layout of the network, faster for most and slower for some; auto: the faster of both on a first batch"""
+    compile: bool = False
+    """compile the network with torch.compile: a slow first step, faster ones behind it"""
+    sync_batch_norm: bool | Literal["auto"] = "auto"
+    """batch norms count over all processes; auto: where there are several, on GPUs"""
     threads: int | None = Field(None, ge=1)
     """threads that torch computes with on a CPU; null: torch's choice"""
     freeze_encoder: int = Field(0, ge=0)
@@ -97,6 +111,9 @@ class TrainConfig(Section):
     """first epochs in which all batch norms keep their running means, for small batches"""
     clip_grad_norm: float | None = Field(None, gt=0)
     """gradients of a larger norm, over all parameters, are scaled down to it"""
+    gradient_checkpointing: bool = False
+    """keep few of the encoder's features and compute them again on the way back: less memory, somewhat slower,
+    the same result; timm's encoders have it"""
 
 
 class ValConfig(Section):
@@ -111,10 +128,60 @@ class ValConfig(Section):
 class EarlyStopping(Section):
     """Stops a training that no longer gets better."""
 
+    metric: str | None = None
+    """the column of results.csv that is watched, as of checkpoint.best; null: that one"""
     patience: int = Field(10, ge=1)
-    """epochs without a better val_miou until the run stops"""
+    """epochs without a better figure until the run stops"""
     min_delta: float = Field(0.0, ge=0)
-    """gain in val_miou that counts as better"""
+    """gain that counts as better"""
+
+
+class CheckpointConfig(Section):
+    """What a run keeps, to be used and to go on from."""
+
+    best: str = "val_miou"
+    """the column of results.csv by which the best epoch is told: val_miou, val_dice, val_accuracy, val_loss (the lower
+    the better), or val_iou/CLASS"""
+    every_epochs: int = Field(1, ge=1)
+    """epochs from one training state to the next; the last epoch leaves one in any case"""
+    every_minutes: float | None = Field(15.0, gt=0)
+    """minutes within an epoch after which a state is written in between; null: never"""
+    keep: int = Field(2, ge=1)
+    """newest training states that are kept"""
+
+
+class EmaConfig(Section):
+    """A moving average of the weights, which validation, bundles and pictures then show."""
+
+    decay: float = Field(0.999, gt=0, lt=1)
+    """share of the average that stays in a step; the first steps keep less, (1 + steps) / (10 + steps)"""
+
+
+class WandBTracking(Section):
+    """Figures, facts and pictures go to Weights & Biases; needs `pip install "segcli[wandb]"`."""
+
+    project: str = "segcli"
+    """the project that holds the run"""
+    name: str | None = None
+    """the run's name there; null: that of its folder"""
+    mode: Literal["online", "offline", "disabled"] | None = None
+    """online sends while it trains; offline writes to RUN/wandb, for `wandb sync`; null: $WANDB_MODE, else online"""
+    tags: tuple[str, ...] = ()
+    """words to find the run by"""
+
+
+class MLflowTracking(Section):
+    """Figures, facts and pictures go to MLflow; needs `pip install "segcli[mlflow]"`."""
+
+    uri: str | None = None
+    """a server or database; null: $MLFLOW_TRACKING_URI, else the file RUN/mlflow/mlflow.db"""
+    experiment: str = "segcli"
+    """the experiment that holds the run"""
+
+
+def _switch(value: Any) -> Any:
+    """Lets `true` stand for a section with its defaults, and `false` for none."""
+    return ({} if value else None) if isinstance(value, bool) else value
 
 
 class TrackingConfig(Section):
@@ -122,6 +189,10 @@ class TrackingConfig(Section):
 
     tensorboard: bool = True
     """write event files to RUN/tensorboard"""
+    wandb: Annotated[WandBTracking | None, BeforeValidator(_switch, bool | WandBTracking | None)] = None
+    """Weights & Biases: true, or a mapping; null: not used"""
+    mlflow: Annotated[MLflowTracking | None, BeforeValidator(_switch, bool | MLflowTracking | None)] = None
+    """MLflow: true, or a mapping; null: not used"""
 
 
 def _no_word(value: Any) -> Any:
@@ -139,7 +210,9 @@ class RunConfig(Section):
     encoder: str = "resnet34"
     """the encoder: one of smp's, or any of timm's that gives features"""
     encoder_weights: Annotated[str | None, BeforeValidator(_no_word)] = "imagenet"
-    """imagenet or another set the encoder has, `package:NAME`, a weight file, or none"""
+    """what the network starts from: imagenet or another set the encoder has (noisy-student, advprop, ssl, swsl, dino,
+    dinov2, dinov3, mae, fcmae, clip, or a tag of timm's: `seg list weights ENCODER`), `package:NAME`, a weight file,
+    a run or bundle of your own (which fills the whole network, its head class by class), or none"""
     model: ModelOptions = ModelOptions()
     """the network's own options"""
     train: TrainConfig = TrainConfig()
@@ -154,8 +227,12 @@ class RunConfig(Section):
     """the learning rate over time"""
     augmentation: AugmentationConfig = Light()
     """how training images are varied"""
+    ema: EmaConfig | None = None
+    """average the weights over the steps; null: no"""
     early_stopping: EarlyStopping | None = None
     """when to stop early; null: never"""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """what is kept, and which epoch is the best"""
     tracking: TrackingConfig = TrackingConfig()
     """where the figures go"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

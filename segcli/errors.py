@@ -5,6 +5,8 @@ SegError            exit 1: the work failed
 │   └── FileProblem     one file cannot be used as it is; it knows by which kind of finding
 ├── ModelError      a bundle, an exported file or a weight file is wrong
 ├── ExportError     a model cannot be written in a format, or the written file disagrees with it
+├── PeerLost        another process of the same training has ended
+├── Stopped         a training was asked to stop, and has saved its state
 └── UsageError      exit 2: the command line is wrong
     └── ConfigError     the YAML file, or an override of it, is wrong
 """
@@ -44,6 +46,14 @@ class ModelError(SegError):
 
 class ExportError(SegError):
     """A model cannot be exported, or the exported file disagrees with the model."""
+
+
+class PeerLost(SegError):
+    """Another process of the same training has ended."""
+
+
+class Stopped(SegError):
+    """A training was asked to stop; its state is saved, and it can be gone on with."""
 
 
 class UsageError(SegError):

@@ -65,7 +65,7 @@ def tiny(tmp_path: Path) -> Callable[..., RunConfig]:
             "encoder": "resnet18",
             "encoder_weights": None,
             "model": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
-            "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0},
+            "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0, "channels_last": True},
             "tracking": {"tensorboard": False},
             "output_dir": str(tmp_path / "runs"),
             "device": "cpu",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from segcli.config import RunConfig, config_schema, load_config
+from segcli.config import RunConfig, WandBTracking, config_schema, load_config
 from segcli.errors import ConfigError
 
 ORIGIN = """\
@@ -147,3 +147,28 @@ def test_an_override_reaches_into_a_section_given_by_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize("override", ["model.mean=[123.6,116.2,103.5]", "model.std=[0,0,0]"])
 def test_normalisation_in_other_units_is_refused(tmp_path: Path, override: str) -> None:
     assert override.partition("=")[0] in problems(tmp_path, ORIGIN, override)[0]
+
+
+def test_a_tracker_may_be_switched_on_with_one_word(tmp_path: Path) -> None:
+    config = load(tmp_path, ORIGIN + "tracking: {wandb: true, mlflow: false}\n", "tracking.wandb.mode=offline")
+    assert (config.tracking.wandb, config.tracking.mlflow) == (WandBTracking(mode="offline"), None)
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+    assert problems(tmp_path, ORIGIN + "tracking: {wandb: {projekt: x}}\n", "tracking.mlflow=5") == [
+        "--set tracking.mlflow=5: input should be a valid dictionary or instance of MLflowTracking, not 5",
+        "run.yml:5: tracking.wandb.projekt: unknown key; did you mean project?",
+    ]
+
+
+def test_a_bare_list_of_transforms_is_short_for_custom(tmp_path: Path) -> None:
+    text = (
+        ORIGIN
+        + "augmentation:\n  - HorizontalFlip\n  - {name: OneOf, transforms: [Blur, {name: GaussNoise, p: 0.2}]}\n"
+    )
+    short = load(tmp_path, text, "augmentation.1.p=0.3")
+    whole = "augmentation={name: custom, transforms: [{name: HorizontalFlip}, {name: OneOf, p: 0.3, transforms: [Blur, {name: GaussNoise, p: 0.2}]}]}"
+    assert load(tmp_path, ORIGIN, whole) == short
+    assert load(tmp_path, short.to_yaml()) == short
+    assert short.augmentation.scale == (0.5, 2.0)
+    assert problems(tmp_path, ORIGIN + "augmentation:\n  - HorizontalFlip\n  - 7\n") == [
+        "run.yml:7: augmentation.1: expected a transform, such as {name: HorizontalFlip, p: 0.5}, not 7"
+    ]

@@ -1,4 +1,7 @@
-"""How a person or a scheduler ends a command early."""
+"""How a person, a scheduler or another process ends a command early."""
+
+REPORT = "SEGCLI_REPORT"
+"""The variable that names the file to which one of several processes writes its error, instead of showing it."""
 
 
 class Terminated(BaseException):

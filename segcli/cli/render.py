@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from segcli.components.catalogue import Entry
+    from segcli.engine.dryrun import DryRun
     from segcli.engine.events import Event
     from segcli.engine.export.parity import Parity
     from segcli.engine.metrics import Scores
@@ -49,9 +50,16 @@ def console_on(stderr: bool) -> "Console":
 
 def error(problem: SegError) -> None:
     """Prints an error: each line of its message on a line of its own."""
+    from segcli.cli.interruption import REPORT
+
+    if REPORT in os.environ:  # one of several processes: the one that started them shows what is worth showing
+        Path(os.environ[REPORT]).write_text(f"{type(problem).__name__}\n{problem}", encoding="utf-8")
+        return
     # By hand, since importing rich would take longer than everything that leads to most errors.
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    label = "\033[1;31merror:\033[0m" if coloured else "error:"
+    process = os.environ.get("RANK", "0")
+    word = "error:" if process == "0" else f"error (process {process}):"
+    label = f"\033[1;31m{word}\033[0m" if coloured else word
     sys.stderr.write(f"{label} {problem}\n")
 
 
@@ -168,7 +176,7 @@ def progress() -> Iterator[Any]:
         yield show
 
 
-def _bars() -> "Progress":
+def _bars(shown: bool = True) -> "Progress":
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -188,7 +196,7 @@ def _bars() -> "Progress":
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
         transient=True,
     )
 
@@ -196,8 +204,10 @@ def _bars() -> "Progress":
 class TrainingView:
     """Shows a training: a bar of all its steps, and a line for every epoch."""
 
-    def __init__(self, bars: "Progress") -> None:
+    def __init__(self, bars: "Progress", shown: bool) -> None:
         self.bars = bars
+        self.shown = shown
+        self.started = False
         self.console = bars.console
         self.folder = Path()
         self.epochs = 0
@@ -209,6 +219,9 @@ class TrainingView:
         """Shows an event."""
         from segcli.engine import events
 
+        self.started |= isinstance(event, events.Started)
+        if not self.shown:
+            return
         match event:
             case events.Started():
                 self._start(event)
@@ -219,7 +232,12 @@ class TrainingView:
             case events.EpochEnded():
                 self._epoch(event)
             case events.Said():
-                self.console.print(f"[yellow]{escape(event.text)}[/]")
+                self.say(event.text)
+
+    def say(self, text: str) -> None:
+        """Shows a remark."""
+        if self.shown:
+            self.console.print(f"[yellow]{escape(text)}[/]")
 
     def _start(self, event: Any) -> None:
         for name, value in {"run": str(event.folder), **event.facts}.items():
@@ -255,10 +273,36 @@ class TrainingView:
 
 
 @contextmanager
-def training() -> Iterator[TrainingView]:
-    """Gives an observer that shows a training."""
-    with _bars() as bars:
-        yield TrainingView(bars)
+def training(shown: bool = True) -> Iterator[TrainingView]:
+    """Gives an observer that shows a training, or follows it in silence."""
+    with _bars(shown) as bars:
+        yield TrainingView(bars, shown)
+
+
+def dry_run_table(found: "DryRun") -> None:
+    """Prints what a training would be like."""
+    table = new_table("what it would take")
+    table.add_column("figure")
+    table.add_column("measured", justify="right")
+    for name, value in found.facts.items():
+        table.add_row(name, escape(value))
+    table.add_section()
+    table.add_row("loss of the first step", f"{found.loss:.4f}")
+    table.add_row("a step", _duration(found.seconds_a_step))
+    table.add_row("an image of the validation", _duration(found.seconds_a_val_image))
+    table.add_row("memory at its peak", f"{found.peak_memory / 2**30:.2f} GiB")
+    table.add_row(
+        f"{found.steps} steps, {found.epochs} validations of {found.val_images} images", _duration(found.seconds)
+    )
+    console_on(stderr=False).print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _figure(value: float) -> str:

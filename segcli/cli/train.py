@@ -1,5 +1,10 @@
 """seg train: trains a run from a config, or goes on with one."""
 
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,13 +12,19 @@ import typer
 
 from segcli.cli import render
 from segcli.cli.interruption import Terminated
-from segcli.errors import UsageError
+from segcli.errors import SegError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from segcli.config import RunConfig
+    from segcli.engine.distributed import Processes
     from segcli.engine.events import Observer
+    from segcli.engine.stopping import StopRequest
     from segcli.engine.train import TrainResult
+    from segcli.io.rundir import RunDir
+
+    Training = Callable[[Observer, Processes, StopRequest], TrainResult]
 
 LAST_RUN = "last"
 
@@ -29,48 +40,110 @@ def train(
         str | None,
         typer.Option("--resume", metavar="[RUN]", help="Go on with a run. [default: the last one]"),
     ] = None,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="Processes that train together, each on a GPU of its own, or CPUs.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="One step forward and back, to see that all is well; trains nothing.")
+    ] = False,
 ) -> None:
     """Train a model from a config."""
     from segcli.config import load_config
 
     if (config is None) == (resume is None):
         raise UsageError("seg train wants a config (-c CONFIG) or a run to go on with (--resume [RUN]), one of the two")
-    if resume is not None:
-        if overrides or name:
-            raise UsageError("--resume goes on with the run as it is; --set and --name are for new runs (-c CONFIG)")
-        _resume(resume)
-        return
-    assert config is not None
-    loaded = load_config(config, overrides or [])
+    if resume is not None and (name or dry_run):
+        raise UsageError("--name and --dry-run are for new runs (-c CONFIG), not for --resume")
+    run = _find(resume) if resume is not None else None
+    path = run.config if run is not None else config
+    assert path is not None
+    loaded = load_config(path, overrides or [])
     from segcli.datasets.opening import refuse_missing
 
     refuse_missing(loaded.dataset)  # before torch is imported, which takes longer than to see this
-    from segcli.engine.train import train as train_run
+    if dry_run:
+        _try(loaded, name or path.stem)
+    elif devices > 1 and "WORLD_SIZE" not in os.environ:
+        _launch(devices)
+    else:
+        _watch(_training(loaded, name or path.stem, run), loaded.device)
 
-    _watch(lambda observe: train_run(loaded, name or config.stem, observe))
 
-
-def _resume(name: str) -> None:
-    from segcli.config import load_config
+def _find(name: str) -> "RunDir":
     from segcli.io.rundir import RUNS, find_run
 
-    run = find_run(None if name == LAST_RUN else name, RUNS)
-    config = load_config(run.config)
-    from segcli.engine.train import resume as resume_run
-
-    _watch(lambda observe: resume_run(run, config, observe))
+    return find_run(None if name == LAST_RUN else name, RUNS)
 
 
-def _watch(training: "Callable[[Observer], TrainResult]") -> None:
-    """Shows a training; an interrupted one is told how it goes on."""
+def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training":
+    from segcli.engine.train import resume, train
+
+    if run is not None:
+        return lambda observe, processes, stop: resume(run, config, observe, processes, stop)
+    return lambda observe, processes, stop: train(config, name, observe, processes, stop)
+
+
+def _try(config: "RunConfig", name: str) -> None:
+    from segcli.engine.dryrun import dry_run
+
     with render.training() as view:
+        found = dry_run(config, name, view)
+    render.dry_run_table(found)
+    render.files([found.picture])
+
+
+def _launch(devices: int) -> None:
+    """Starts this command as several processes, and ends as they do."""
+    from segcli.cli.launch import launch
+
+    ended = launch(devices, sys.argv[1:])
+    for message in ended.messages:
+        render.error(SegError(message))
+    raise typer.Exit(ended.exit_code)
+
+
+def _watch(training: "Training", device: str) -> None:
+    """Shows a training; an interrupted one is told how it goes on."""
+    from segcli.engine.distributed import joined
+    from segcli.engine.stopping import StopRequest
+
+    stop = StopRequest()
+    with joined(device) as processes, render.training(processes.leads) as view, _asking(stop, view) as asked:
         try:
-            result = training(view)
-        except (KeyboardInterrupt, Terminated):
-            if view.epochs_done:
+            result = training(view, processes, stop)
+        except (Stopped, KeyboardInterrupt, Terminated) as reason:
+            if processes.leads and view.started:
                 render.next_steps(f"seg train --resume {render.command_path(view.folder)}")
+            if isinstance(reason, Stopped):
+                raise _interruption(asked) from None
             raise
-    _finish(result)
+    if processes.leads:
+        _finish(result)
+
+
+@contextmanager
+def _asking(stop: "StopRequest", view: render.TrainingView) -> "Iterator[list[int]]":
+    """Turns the first signal into a request to stop behind the step under way; a second one stops at once."""
+    asked: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if asked or not view.started:
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        asked.append(number)
+        stop.asked = True
+        view.say("stopping behind this step, its state is saved; once more stops at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interruption(asked: list[int]) -> BaseException:
+    """What ends the command: as the signal says that this process was given, else as if terminated with the others."""
+    return KeyboardInterrupt() if asked[:1] == [signal.SIGINT] else Terminated()
 
 
 def _finish(result: "TrainResult") -> None:

@@ -1,8 +1,9 @@
 """Where and how it is computed: device, number format, threads, seeds, versions."""
 
-import os
+import hashlib
 import platform
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 import segcli
-from segcli.errors import UsageError
+from segcli.datasets.processes import available_cores
+from segcli.errors import SegError, UsageError
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,19 +73,21 @@ class Precision:
         with torch.autocast(self.device.type, _DTYPES.get(self.name), enabled=self.name in _DTYPES):
             yield
 
-    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, largest_norm: float | None = None) -> bool:
-        """Computes the gradients of a loss and takes one step along them, unless one is no finite number.
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds the gradients of a loss (a scalar) to those that are there."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor, largest_norm: float | None = None) -> bool:
+        """Takes one step along the gradients, unless one of them or the loss is no finite number.
 
         Args:
-            loss: a scalar.
             optimizer: holds the parameters.
+            loss: a scalar.
             largest_norm: gradients of a larger norm, over all parameters, are scaled down to it.
 
         Returns:
             Whether the step was taken.
         """
-        optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(optimizer)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, largest_norm) if largest_norm else _norm(parameters)
@@ -98,11 +102,33 @@ def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error tells that memory is used up; on CPUs and MPS it is told by its words alone."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+@contextmanager
+def memory_errors(cure: str) -> Iterator[None]:
+    """Turns an out-of-memory error into one line with what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SegError(f"out of memory; {cure}") from error
+
+
 def seed_everything(seed: int) -> None:
-    """Seeds the generators that libraries draw from: initial weights, dropout."""
+    """Seeds the generators that libraries draw from, for the initial weights."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed of 32 bits that is a function of some numbers."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
 
 
 def versions() -> dict[str, str]:
@@ -115,6 +141,31 @@ def versions() -> dict[str, str]:
     }
 
 
-def pick_workers(number: int | None) -> int:
-    """How many processes read images: the given number, else one fewer than cores, at least 1 and 8 at most."""
-    return min(max((os.cpu_count() or 1) - 1, 1), 8) if number is None else number
+def pick_workers(number: int | None, processes: int = 1) -> int:
+    """How many processes read images for each training process on this machine.
+
+    The given number, else one fewer than this process's share of the cores, at least 1 and 8 at most.
+    """
+    return min(max(available_cores() // processes - 1, 1), 8) if number is None else number
+
+
+def pick_threads(number: int | None, processes: int = 1) -> int:
+    """How many threads torch computes with on a CPU: the given number, else its own choice.
+
+    The choice is bounded by this process's share of the cores: more would make everything several times slower.
+    """
+    return min(torch.get_num_threads(), max(available_cores() // processes, 1)) if number is None else number
+
+
+def git_commit() -> str | None:
+    """The commit of the working folder, with `-dirty` behind it where tracked files are changed.
+
+    Returns:
+        None outside a repository, without git, or where git takes longer than 5 seconds.
+    """
+    command = ["git", "--no-optional-locks", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

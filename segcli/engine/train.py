@@ -1,43 +1,38 @@
 """Training: the whole loop, from a config to a run folder with its best and last bundle."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segcli.components.models import build_network
 from segcli.config import RunConfig
-from segcli.datasets.dataset import Dataset
+from segcli.datasets.cache import cached
+from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.opening import open_dataset
-from segcli.engine import report, visualize
 from segcli.engine.backends.pytorch import TorchBackend
-from segcli.engine.data import TrainingBatches, TrainingCrops
+from segcli.engine.choices import settled_as
+from segcli.engine.data import Batch
+from segcli.engine.distributed import ALONE, Processes
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
+from segcli.engine.keeper import Keeper
 from segcli.engine.metrics import Scores
+from segcli.engine.parts import Origin, build_parts
 from segcli.engine.predictor import Resizing
-from segcli.engine.runtime import (
-    Precision,
-    pick_device,
-    pick_precision,
-    pick_workers,
-    seed_everything,
-    versions,
-)
+from segcli.engine.runtime import memory_errors
+from segcli.engine.state import capture, origin_of, restore
+from segcli.engine.stepping import Stepper
+from segcli.engine.stopping import StopRequest
 from segcli.engine.tally import MeanLoss, Progress, TrainedEpoch
-from segcli.engine.tracking import logging_to, tensorboard
-from segcli.errors import SegError, UsageError
-from segcli.io.bundle import save_bundle
-from segcli.io.card import Inference, ModelCard
-from segcli.io.checkpoint import load_checkpoint, save_checkpoint
-from segcli.io.files import write_text
-from segcli.io.rundir import RunDir, create_run, write_rows
-from segcli.nn.network import SegmentationNetwork
+from segcli.engine.tracking import check_trackers
+from segcli.engine.watch import check_metrics, gain, out_of_patience, val_figures
+from segcli.errors import SegError, Stopped
+from segcli.io.checkpoint import load_checkpoint
+from segcli.io.rundir import RunDir, create_run
+from segcli.nn.plateau import PlateauSchedule
 
 _MOST_LEFT_OUT = 10
 """Steps in a row without finite numbers after which a training ends."""
@@ -60,43 +55,88 @@ class TrainResult:
     rows: Sequence[Mapping[str, Any]]
 
 
-def train(config: RunConfig, name: str, observe: Observer = lambda event: None) -> TrainResult:
+def ignore(event: Any) -> None:
+    """Watches nothing."""
+
+
+def train(
+    config: RunConfig,
+    name: str,
+    observe: Observer = ignore,
+    processes: Processes = ALONE,
+    stop: StopRequest | None = None,
+) -> TrainResult:
     """Trains a new run.
 
     Args:
         config: what to train.
         name: the run's name; a number is added where a run has it already.
         observe: told what happens.
+        processes: those that train together; each calls this.
+        stop: asked at every step.
 
     Raises:
         UsageError: if the config asks for what is not there.
         DataError: if the data is wrong.
+        Stopped: if it was asked to stop; its state is saved.
     """
-    dataset = _open(config, observe)
-    trainer = Trainer(config, dataset, observe)
-    run = create_run(config.output_dir, name)
-    write_text(run.config, config.to_yaml())
-    return trainer.run(run)
+    with open_data(config, observe, processes) as dataset:
+        trainer = Trainer(config, dataset, observe, processes, stop)
+        run = processes.lead(create_run(config.output_dir, name) if processes.leads else None)
+        assert run is not None
+        return trainer.run(run)
 
 
-def resume(run: RunDir, config: RunConfig, observe: Observer = lambda event: None) -> TrainResult:
+def resume(
+    run: RunDir,
+    config: RunConfig,
+    observe: Observer = ignore,
+    processes: Processes = ALONE,
+    stop: StopRequest | None = None,
+) -> TrainResult:
     """Goes on with a run from its newest whole state, as if it had never stopped.
 
+    Args:
+        run: its folder.
+        config: its own, or one in which what may change has changed.
+        observe: told what happens.
+        processes: those that train together; each calls this.
+        stop: asked at every step.
+
     Raises:
-        UsageError: if the run is finished, or its data has changed.
+        UsageError: if the run is finished, or its data, classes or network have changed.
         ModelError: if no state is whole.
+        Stopped: if it was asked to stop; its state is saved.
     """
-    dataset = _open(config, observe)
-    trainer = Trainer(config, dataset, observe)
-    trainer.load_state(load_checkpoint(run.state), run)
-    return trainer.run(run)
+    state = load_checkpoint(run.state)
+    config = settled_as(config, RunConfig.model_validate(state["config"]))
+    with open_data(config, observe, processes) as dataset:
+        trainer = Trainer(config, dataset, observe, processes, stop, origin_of(state))
+        trainer.load_state(state, run)
+        return trainer.run(run)
 
 
-def _open(config: RunConfig, observe: Observer) -> Dataset:
-    dataset = open_dataset(config.dataset, lambda *progress: observe(Progressed(*progress)))
+@contextmanager
+def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE) -> Iterator[Dataset]:
+    """Opens the dataset of a config, its training samples cached while the block runs."""
+
+    def progress(*place: Any) -> None:
+        observe(Progressed(*place))
+
+    dataset = open_dataset(config.dataset, progress)
     for remark in dataset.remarks:
         observe(Said(remark))
-    return dataset
+    folder = next(path for path in (config.output_dir, *config.output_dir.resolve().parents) if path.is_dir())
+    with ExitStack() as stack:
+        samples = None
+        if processes.local_rank == 0:  # one cache a machine
+            kept = cached(dataset.split("train"), config.dataset.cache, folder, progress)
+            samples, note = stack.enter_context(kept)
+            if samples is not dataset.split("train"):
+                observe(Said(note))
+        samples = processes.gather(samples)[processes.rank - processes.local_rank]
+        assert samples is not None
+        yield replace(dataset, splits={**dataset.splits, "train": samples})
 
 
 class Trainer:
@@ -106,295 +146,272 @@ class Trainer:
         config: what to train.
         dataset: what to train on.
         observe: told what happens.
+        processes: those that train together.
+        stop: asked at every step.
+        origin: of a network whose weights come with a state.
     """
 
-    def __init__(self, config: RunConfig, dataset: Dataset, observe: Observer) -> None:
-        self.config, self.dataset, self.observe = config, dataset, observe
-        self.device = pick_device(config.device)
-        self.precision = Precision(pick_precision(config.precision, self.device), self.device)
-        if config.train.threads is not None:
-            torch.set_num_threads(config.train.threads)
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        observe: Observer = ignore,
+        processes: Processes = ALONE,
+        stop: StopRequest | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        check_metrics(config, dataset.task)
+        check_trackers(config.tracking)
         self.val_samples = dataset.split("val")
-        seed_everything(config.seed)
-        self.network = self._build_network()
-        self.card = self._card()
-        self.loss = config.loss.build(dataset.task, dataset.class_share("train")).to(self.device)
-        self.batches = self._build_batches()
-        self.optimizer = config.optimizer.build(self.network)
-        self.scheduler = config.scheduler.build(self.optimizer, self.total_steps)
+        self.dataset, self.processes, self.stop = dataset, processes, stop or StopRequest()
+        self.observe = observe
+        self.parts = build_parts(config, dataset, processes, self.say, self._progress, origin)
+        self.config = self.parts.config
+        self.stepper = Stepper(
+            self.parts.network, self.parts.loss, self.parts.optimizer, self.parts.scheduler, self.parts.precision,
+            self.parts.average, self.config.train, config.seed, processes, dataset.task.ignore_index, self.observe,
+        )  # fmt: skip
         self.progress = Progress()
-        self.lr = 0.0  # of the last step, the highest of the parameter groups
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole training."""
-        steps = self.config.train.epochs * len(self.batches)
-        return min(steps, self.config.train.max_steps or steps)
+    def _progress(self, what: str, done: int, total: int) -> None:
+        self.observe(Progressed(what, done, total))
 
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of the whole training; the last is cut short where `max_steps` says so."""
-        return ceil(self.total_steps / len(self.batches))
+    def say(self, text: str) -> None:
+        """Tells a remark."""
+        self.observe(Said(text))
 
     def run(self, run: RunDir) -> TrainResult:
         """Trains to the end, epoch by epoch; each leaves the run folder whole."""
-        with logging_to(run.log) as log, tensorboard(self.config, run) as board:
-            self._start(run, log)
-            while self.progress.epoch < self.total_epochs and not self._out_of_patience():
-                epoch = self.progress.epoch
-                trained = self.train_epoch(epoch)
-                scores, val_loss = self.validate()
-                row = {"epoch": epoch + 1, "step": self.progress.step, **self._row(trained, scores, val_loss)}
+        progress = self.progress
+        with self._keeper(run) as keeper:
+            self._start(run, keeper)
+            while not self._is_over():
+                trained = self.train_epoch(keeper)
+                scores, val_loss = self._validate_safely(keeper, trained)
+                row = self._row(trained, scores, val_loss)
                 best = self._record(row, scores)
-                self._save(run, best, scores)
-                board.add(row)
-                log.info(" ".join(f"{name}={value:.6g}" for name, value in row.items()))
+                if keeper is not None:
+                    keeper.epoch(progress.rows, best, scores)
+                    if progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over():
+                        keeper.state(self.state(), progress)
                 self.observe(EpochEnded(row, best, scores))
-            self._draw_predictions(run)
-        assert self.progress.best_confusion is not None
-        return TrainResult(run, self.dataset, Scores(self.progress.best_confusion.numpy()), self.progress.rows)
+            if (why := self._out_of_patience()) is not None:
+                self.say(why)
+            assert progress.best_confusion is not None
+            scores = Scores(progress.best_confusion.numpy())
+            if keeper is not None:
+                keeper.end(scores, progress.step)
+        return TrainResult(run, self.dataset, scores, progress.rows)
 
-    def train_epoch(self, epoch: int) -> "TrainedEpoch":
-        """Trains the steps of one epoch."""
-        self._thaw(epoch)
-        task = self.dataset.task
-        trained = TrainedEpoch(task.num_classes, self.device)
-        steps = min(len(self.batches), self.total_steps - self.progress.step)
-        batches = self.batches.epoch(epoch)
-        for step in range(1, steps + 1):
-            images, masks = trained.waiting(lambda: next(batches))
-            loss, logits = self._train_step(images.to(self.device), masks.to(self.device).long())
-            trained.add(loss, logits, masks.to(self.device), task.ignore_index, self.progress.left_out == 0)
-            if self.progress.left_out:
-                self._guard(loss)
-            if self.device.type == "cpu" or step % 10 == 0 or step == steps:
-                self._tell_step(epoch, step, steps, trained)
+    def train_epoch(self, keeper: Keeper | None = None) -> TrainedEpoch:
+        """Trains the steps of the epoch that is under way, or of the next one.
+
+        Args:
+            keeper: takes a state when it is time to save one, or to stop.
+
+        Raises:
+            Stopped: when it was asked to; the state is saved.
+        """
+        progress = self.progress
+        self._thaw(progress.epoch)
+        trained = TrainedEpoch.resumed(
+            progress.tally, self.dataset.task.num_classes, self.parts.device, self.processes.leads
+        )
+        steps = min(len(self.parts.batches), self.parts.total_steps - progress.step + progress.step_in_epoch)
+        batches = self.parts.batches.epoch(progress.epoch, progress.step_in_epoch)
+        while progress.step_in_epoch < steps:
+            micro_batches = trained.waiting(lambda: next(batches))
+            stop, due, num_images, masses = self._agree(micro_batches, keeper is not None and keeper.is_due())
+            if stop or due:
+                self._save_within_epoch(keeper, trained)
+            if stop:
+                raise Stopped(f"stopped behind step {progress.step}")
+            outcome = self.stepper.step(micro_batches, masses, progress.step)
+            trained.add(outcome, num_images)
+            progress.lr = outcome.lr
+            progress.step += 1
+            progress.step_in_epoch += 1
+            progress.left_out = 0 if outcome.taken else progress.left_out + 1
+            if not outcome.taken:
+                self._guard(outcome.loss)
+            if self.parts.device.type == "cpu" or progress.step_in_epoch % 10 == 0 or progress.step_in_epoch == steps:
+                self._tell_step(steps, trained)
         return trained
+
+    def try_step(self, micro_batches: Sequence[Batch], number: int) -> float:
+        """Takes one step by itself; gives its loss."""
+        self._thaw(0)
+        masses = self._agree(micro_batches, due=False)[-1]
+        return float(self.stepper.step(micro_batches, masses, number).loss)
+
+    def _agree(self, micro_batches: Sequence[Batch], due: bool) -> tuple[bool, bool, int, Tensor]:
+        """What all processes must know before a step: whether to stop or to save, its crops, and its loss's masses."""
+        images = sum(len(images) for images, _ in micro_batches)
+        masses = torch.stack([self.parts.masses(masks.long()) for _, masks in micro_batches]).sum(0)
+        mine = torch.cat([torch.tensor([self.stop.asked, due, images], dtype=torch.float64), masses])
+        values = self.processes.sum(mine)
+        stop, due_anywhere, num_images = values[:3].tolist()
+        return stop > 0, due_anywhere > 0, int(num_images), values[3:]
 
     def _thaw(self, epoch: int) -> None:
         """Makes the network ready to train, but for what is frozen in this epoch."""
-        self.network.train()
-        encoder = self.network.model.get_submodule("encoder")
+        network = self.parts.network.train()
+        encoder = network.model.get_submodule("encoder")
         frozen = epoch < self.config.train.freeze_encoder
-        encoder.requires_grad_(not frozen)
+        if any(parameter.requires_grad is frozen for parameter in encoder.parameters()):
+            encoder.requires_grad_(not frozen)
+            self.stepper.wrap()
         if frozen:
             encoder.eval()
         if epoch < self.config.train.freeze_batch_norm:
-            for module in self.network.modules():
+            for module in network.modules():
                 if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _train_step(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: forward, loss, backward, optimiser, schedule."""
-        if self.config.train.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with self.precision.autocast(), _batch_norm_errors(len(images)):
-            logits = self.network(images)
-        logits = logits.float()
-        loss = self.loss(logits, masks)
-        taken = self.precision.step(loss, self.optimizer, self.config.train.clip_grad_norm)
-        self.lr = max(self.scheduler.get_last_lr())
-        self.scheduler.step()
-        self.progress.step += 1
-        self.progress.left_out = 0 if taken else self.progress.left_out + 1
-        return loss.detach(), logits.detach()
+    def validate(self, samples: Sequence[Sample] | None = None) -> tuple[Scores, float]:
+        """Evaluates the network on samples, by default the val split: the scores, and the mean of the losses."""
+        samples = self.val_samples if samples is None else samples
+        network = self.parts.shown_network.eval()
+        self.processes.make_equal(network)
+        losses = MeanLoss(self.parts.loss, self.parts.device)
+        size, processes = self.config.val.batch_size, self.processes
+        whole = [samples[start : start + size] for start in range(0, len(samples), size)]
+        mine = [sample for batch in whole[processes.rank :: processes.count] for sample in batch]
+        predictor = Resizing(TorchBackend(network, self.parts.card, self.parts.device), self.parts.card.inference)
+        with memory_errors("lower val.batch_size, or set val.image_size"):
+            scores = evaluate(predictor, mine, [losses], size, self._during_validation)
+        confusion = processes.sum(torch.from_numpy(scores.confusion)).numpy()
+        return Scores(confusion), losses.mean(processes)
 
-    def validate(self) -> tuple[Scores, float]:
-        """Evaluates the network on the val split: the scores, and the mean of the images' losses."""
-        self.network.eval()
-        losses = MeanLoss(self.loss, self.device)
-        scores = evaluate(
-            Resizing(TorchBackend(self.network, self.card, self.device), self.card.inference),
-            self.val_samples,
-            [losses],
-            self.config.val.batch_size,
-            lambda _, done, total: self.observe(Progressed("validating", done, total)),
-        )
-        return scores, losses.mean()
+    def _validate_safely(self, keeper: Keeper | None, trained: TrainedEpoch) -> tuple[Scores, float]:
+        """Validates; what the epoch has trained is saved where the validation does not come to its end."""
+        tally = trained.state(self.processes)
+        try:
+            return self.validate()
+        except Exception as error:
+            self.progress.tally = tally
+            if keeper is not None:
+                keeper.state(self.state(), self.progress)
+            if self.stop.asked and not isinstance(error, Stopped):  # another process was faster to stop
+                raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}") from error
+            raise
 
-    def _tell_step(self, epoch: int, step: int, steps: int, trained: "TrainedEpoch") -> None:
-        loss = trained.last_loss()
-        self.observe(Stepped(epoch + 1, step, steps, loss, self.lr, trained.images_per_second()))
+    def _during_validation(self, what: str, done: int, total: int) -> None:
+        self.observe(Progressed("validating", done, total))
+        if self.stop.asked:
+            raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}")
+
+    def _tell_step(self, steps: int, trained: TrainedEpoch) -> None:
+        progress = self.progress
+        self.observe(
+            Stepped(
+                progress.epoch + 1, progress.step_in_epoch, steps, trained.last_loss(), self.progress.lr,
+                trained.images_per_second(),
+            )
+        )  # fmt: skip
 
     def _guard(self, loss: Tensor) -> None:
         """Tells of a step that was left out; raises SegError after too many in a row."""
         what = f"the loss is {loss.item():.4g}" if not loss.isfinite() else "a gradient is no finite number"
         if self.progress.left_out >= _MOST_LEFT_OUT:
             raise SegError(
-                f"{what} at step {self.progress.step}; lower optimizer.lr (now {self.lr:.3g} here), set "
+                f"{what} at step {self.progress.step}; lower optimizer.lr (now {self.progress.lr:.3g} here), set "
                 f"train.clip_grad_norm, or look at the images and masks of this run in samples/ "
                 f"({_MOST_LEFT_OUT} steps in a row were left out)"
             )
         if self.progress.left_out == 1:
-            self.observe(Said(f"{what} at step {self.progress.step}; the step is left out"))
+            self.say(f"{what} at step {self.progress.step}; the step is left out")
 
-    def _row(self, trained: "TrainedEpoch", scores: Scores, val_loss: float) -> dict[str, Any]:
+    def _row(self, trained: TrainedEpoch, scores: Scores, val_loss: float) -> dict[str, Any]:
+        figures = val_figures(scores, val_loss, self.dataset.task)
         return {
+            "epoch": self.progress.epoch + 1,
+            "step": self.progress.step,
             "train_loss": trained.mean_loss(),
-            "val_loss": val_loss,
-            "train_miou": trained.scores().miou,
-            "val_miou": scores.miou,
-            "val_accuracy": scores.pixel_accuracy,
-            "lr": self.lr,
+            "val_loss": figures.pop("val_loss"),
+            "train_miou": trained.scores(self.processes).miou,
+            "val_miou": figures.pop("val_miou"),
+            "val_accuracy": figures.pop("val_accuracy"),
+            "lr": self.progress.lr,
             "images_per_second": trained.images_per_second(),
             "data_wait": trained.data_wait(),
             "left_out_steps": trained.left_out,
+            **figures,
         }
 
     def _record(self, row: dict[str, Any], scores: Scores) -> bool:
         """Notes an epoch; tells whether it is the best so far."""
-        progress = self.progress
-        best_before = progress.rows[progress.best_epoch - 1]["val_miou"] if progress.best_epoch else None
+        progress, metric = self.progress, self.config.checkpoint.best
+        best = not progress.best_epoch or gain(metric, row[metric], progress.rows[progress.best_epoch - 1][metric]) > 0
         progress.rows.append(row)
         progress.epoch += 1
-        best = best_before is None or row["val_miou"] > best_before
+        progress.step_in_epoch, progress.tally = 0, None
         if best:
             progress.best_epoch = progress.epoch
             progress.best_confusion = torch.from_numpy(scores.confusion)
+        if isinstance(self.parts.scheduler, PlateauSchedule):
+            self.parts.scheduler.epoch_ended(-row[metric] if metric.endswith("_loss") else row[metric])
         return best
 
-    def _out_of_patience(self) -> bool:
-        """Whether early stopping is on and its epochs without a gain are used up."""
-        rule, rows = self.config.early_stopping, self.progress.rows
-        if rule is None or not rows:
-            return False
-        reference, since = rows[0]["val_miou"], 0
-        for row in rows[1:]:
-            gained = row["val_miou"] > reference + rule.min_delta
-            reference, since = (row["val_miou"], 0) if gained else (reference, since + 1)
-        if since < rule.patience:
-            return False
-        self.observe(Said(f"stopped early: no better val_miou than {reference:.4f} for {since} epochs"))
-        return True
+    def _out_of_patience(self) -> str | None:
+        return out_of_patience(self.progress.rows, self.config.early_stopping, self.config.checkpoint.best)
 
-    def _start(self, run: RunDir, log: logging.Logger) -> None:
-        facts = self._facts()
-        log.info("segcli %s", " ".join(f"{name}={value}" for name, value in {**versions(), **facts}.items()))
-        if self.progress.epoch:
-            self.observe(Said(f"going on with {run.path} behind epoch {self.progress.epoch}"))
-        else:
-            self._draw_batch(run)
-        self.observe(Started(run.path, self.dataset.task, facts, self.progress.epoch + 1, self.total_epochs))
+    def _is_over(self) -> bool:
+        trained = self.progress.step >= self.parts.total_steps and not self.progress.step_in_epoch
+        return trained or self._out_of_patience() is not None
 
-    def _facts(self) -> dict[str, str]:
-        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+    @contextmanager
+    def _keeper(self, run: RunDir) -> Iterator[Keeper | None]:
+        """Who writes to the run folder; None in every process but the leading one."""
+        if not self.processes.leads:
+            yield None
+            return
+        with Keeper.opened(run, self.parts, self.dataset, self.say) as keeper:
+            yield keeper
+
+    def _start(self, run: RunDir, keeper: Keeper | None) -> None:
+        facts, progress = self.facts(), self.progress
+        if keeper is not None:
+            keeper.begin(facts, is_new=progress.step == 0)
+        if progress.step:
+            within = f" and {progress.step_in_epoch} steps" if progress.step_in_epoch else ""
+            self.say(f"going on with {run.path} behind epoch {progress.epoch}{within}")
+        self.observe(Started(run.path, self.dataset.task, facts, progress.epoch + 1, self.parts.total_epochs))
+
+    def facts(self) -> dict[str, str]:
+        """What is trained on what, in words."""
+        config, parts = self.config, self.parts
+        parameters = sum(parameter.numel() for parameter in parts.network.parameters())
         splits = ", ".join(f"{len(samples)} {split}" for split, samples in self.dataset.splits.items())
-        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        threads = f", {torch.get_num_threads()} threads" if parts.device.type == "cpu" else ""
+        several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
+        factors = [config.train.batch_size, *(n for n in (config.train.accumulate, self.processes.count) if n > 1)]
+        batch = " × ".join(map(str, factors))
         return {
             "data": f"{self.dataset.name}: {splits}, {self.dataset.task.num_classes} classes",
-            "network": f"{self.config.model_name} on {self.config.encoder} "
-            f"({self.config.encoder_weights or 'no'} weights), {parameters / 1e6:.1f} M parameters",
-            "compute": f"{self.device.type}, {self.precision.name}{threads}",
-            "steps": f"{self.total_steps} of batch {self.config.train.batch_size}, {self.total_epochs} epochs",
+            "network": f"{config.model_name} on {config.encoder} "
+            f"({config.encoder_weights or 'no'} weights), {parameters / 1e6:.1f} M parameters",
+            "compute": f"{parts.device.type}, {parts.precision.name}{threads}{several}",
+            "steps": f"{parts.total_steps} of batch {batch}, {parts.total_epochs} epochs",
         }
 
-    def _save(self, run: RunDir, best: bool, scores: Scores) -> None:
-        """Writes what the epoch leaves: bundles, results, and last the state that makes it count."""
-        card = replace(self.card, metrics={"val": scores.to_json(self.dataset.task)})
-        save_bundle(run.last, self.network, card)
-        if best:
-            save_bundle(run.best, self.network, card)
-        write_rows(run.results, self.progress.rows)
-        report.draw_curves(self.progress.rows, run.curves)
-        save_checkpoint(run.state, self.state(), self.progress.step)
+    def _save_within_epoch(self, keeper: Keeper | None, trained: TrainedEpoch) -> None:
+        self.progress.tally = trained.state(self.processes)
+        if keeper is not None:
+            keeper.state(self.state(), self.progress)
+        self.processes.sum(torch.zeros(1))  # nobody leaves before the state is written
+        self.progress.tally = None
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the training goes on."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            "progress": vars(self.progress).copy(),
-            "fingerprint": self.dataset.fingerprint,
-            "precision": self.precision.name,
-            "total_steps": self.total_steps,
-        }
+        return capture(self.parts, self.stepper, self.progress, self.dataset, self.processes)
 
     def load_state(self, state: Mapping[str, Any], run: RunDir) -> None:
         """Takes over a state.
 
         Raises:
-            UsageError: if the run is finished, or its data has changed.
+            UsageError: if the run is finished, or its data, classes or network have changed.
         """
-        if state["fingerprint"] != self.dataset.fingerprint:
-            raise UsageError(f"the data of {run.path} has changed since it stopped; start a new run with seg train -c")
-        if state["total_steps"] != self.total_steps:
-            raise UsageError(
-                f"{run.config} asks for {self.total_steps} steps, but the run was begun with a schedule of "
-                f"{state['total_steps']}; put back train.epochs and train.max_steps, or start a new run"
-            )
-        self.progress = Progress(**state["progress"])
-        if self.progress.epoch >= self.total_epochs:
-            raise UsageError(f"{run.path} is finished ({self.progress.epoch} epochs); nothing is left to resume")
-        self.precision = Precision(state["precision"], self.device)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(dict(state["scheduler"]))
-        self.precision.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
-
-    def _build_network(self) -> SegmentationNetwork:
-        config = self.config
-        network = build_network(
-            config.model_name, config.encoder, config.encoder_weights, config.model, self.dataset.task
-        )
-        memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-        return network.to(self.device).to(memory_format=memory_format)
-
-    def _build_batches(self) -> TrainingBatches:
-        config, size = self.config, self.config.train.image_size
-        red, green, blue = (round(255 * channel) for channel in self.card.mean)
-        crops = TrainingCrops(
-            self.dataset.split("train"),
-            (size, size) if isinstance(size, int) else size,
-            config.augmentation,
-            config.seed,
-            (red, green, blue),
-            self.dataset.task.ignore_index,
-        )
-        return TrainingBatches(crops, config.train.batch_size, pick_workers(config.train.workers))
-
-    def _card(self) -> ModelCard:
-        config = self.config
-        return ModelCard(
-            task=self.dataset.task,
-            architecture=config.model_name,
-            encoder=config.encoder,
-            encoder_weights=config.encoder_weights,
-            mean=self.network.mean,
-            std=self.network.std,
-            inference=Inference.of(config.val.image_size),
-            data={
-                "name": self.dataset.name,
-                "fingerprint": self.dataset.fingerprint,
-                "dataset": config.dataset.model_dump(mode="json", exclude_unset=True),
-            },
-            versions=versions(),
-        )
-
-    def _draw_batch(self, run: RunDir) -> None:
-        """Draws the first crops as the network will see them."""
-        visualize.save_batch(run.samples / "train_batch.png", self.batches.preview(8), self.dataset.task)
-
-    def _draw_predictions(self, run: RunDir) -> None:
-        predictor = Resizing(TorchBackend(self.network.eval(), self.card, self.device), self.card.inference)
-        visualize.save_panels(run.samples / "val_predictions.png", predictor, self.val_samples[:4])
-
-
-@contextmanager
-def _batch_norm_errors(batch_size: int) -> Iterator[None]:
-    """Tells in words of the config that a network which pools to 1×1 cannot normalise a batch of one."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            f"this network cannot train on a batch of {batch_size}: set train.batch_size to 2 or more, "
-            f"with at least 2 training images"
-        ) from None
+        self.progress, remarks = restore(state, run, self.parts, self.stepper, self.dataset, self.processes)
+        for remark in remarks:
+            self.say(remark)

@@ -60,6 +60,7 @@ class ModelCard:
         metrics: figures by split, as they were when it was written.
         data: the dataset's name, its section of the config and its fingerprint.
         versions: of segcli and the libraries that made it.
+        encoder_weights_licence: of the weights it was started from; None where nothing states it.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    encoder_weights_licence: str | None = None
 
     def to_json(self) -> str:
         """The card as JSON text."""

@@ -258,7 +258,7 @@ def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
         (["train"], 2, "seg train wants a config (-c CONFIG) or a run to go on with (--resume [RUN])"),
         (["train", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
         (["train", "--resume"], 2, "runs holds no run to resume"),
-        (["train", "--resume", "x", "--set", "seed=1"], 2, "--set and --name are for new runs"),
+        (["train", "--resume", "x", "--name", "y"], 2, "--name and --dry-run are for new runs (-c CONFIG)"),
         (["eval"], 2, "runs holds no trained model"),
         (["eval", "-m", "nothing"], 1, "nothing: no such file or folder"),
         (["predict", "nothing.jpg"], 2, "nothing.jpg: no such file or folder"),
@@ -284,6 +284,17 @@ def test_wrong_input_ends_in_one_line_and_a_code(
     assert message in " ".join(result.stderr.split())
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_transform_ends_in_one_line_before_training(seg: Seg, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(
+        "dataset: {embedded: shapes}\nencoder: resnet18\nencoder_weights: none\n"
+        "augmentation:\n  - HorizontalFlip\n  - {name: GaussNoise, std_rang: [0.1, 0.2]}\n"
+    )
+    result = seg("train", "-c", "a.yml")
+    assert result.exit_code == 2
+    assert "unknown parameter 'std_rang'; did you mean std_range?" in " ".join(result.stderr.split())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_voc_without_data_names_the_command(seg: Seg) -> None:

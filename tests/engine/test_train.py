@@ -34,11 +34,12 @@ def test_a_run_leaves_what_the_design_says(tiny: Callable[..., RunConfig]) -> No
     names = {path.name for path in result.run.path.iterdir()}
     assert names == {
         "config.yml", "best", "last", "state", "results.csv", "results.png", "train.log", "tensorboard", "samples",
+        "confusion.png",
     }  # fmt: skip
     rows = read_rows(result.run.results)
     assert list(rows[0]) == [
         "epoch", "step", "train_loss", "val_loss", "train_miou", "val_miou", "val_accuracy", "lr", "images_per_second",
-        "data_wait", "left_out_steps",
+        "data_wait", "left_out_steps", "val_dice", "val_iou/class_0", "val_iou/class_1", "val_iou/class_2",
     ]  # fmt: skip
     assert [row["step"] for row in rows] == ["3", "6"]
     assert any(file.stat().st_size > 100 for file in (result.run.path / "tensorboard").iterdir())
@@ -177,11 +178,11 @@ def test_a_step_without_finite_numbers_is_left_out_and_counted(
     moved: list[bool] = []
     step = Precision.step
 
-    def broken(self: Precision, loss: torch.Tensor, optimizer: torch.optim.Optimizer, norm: float | None) -> bool:
+    def broken(self: Precision, optimizer: torch.optim.Optimizer, loss: torch.Tensor, norm: float | None) -> bool:
         weight = optimizer.param_groups[0]["params"][0]
         before = weight.detach().clone()
-        loss.data *= math.inf if len(moved) == 1 else 1
-        taken = step(self, loss * math.inf if len(moved) == 1 else loss, optimizer, norm)
+        loss *= math.inf if len(moved) == 1 else 1
+        taken = step(self, optimizer, loss, norm)
         moved.append(not torch.equal(weight, before))
         return taken
 
@@ -198,9 +199,15 @@ def test_gradients_are_clipped_to_a_norm() -> None:
     weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     precision = Precision("fp32", torch.device("cpu"))
-    assert precision.step((weight * weight).sum() / 2, optimizer, largest_norm=1.0)
+
+    def step(loss: torch.Tensor) -> bool:
+        optimizer.zero_grad()
+        precision.backward(loss)
+        return precision.step(optimizer, loss.detach(), largest_norm=1.0)
+
+    assert step((weight * weight).sum() / 2)
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
-    assert not precision.step((weight * math.nan).sum(), optimizer, largest_norm=1.0)
+    assert not step((weight * math.nan).sum())
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
 
 
@@ -219,11 +226,12 @@ def test_what_is_frozen_stays_for_the_first_epochs(
     trainer = Trainer(config, open_dataset(config.dataset), lambda event: None)
 
     def copy() -> None:
-        states.append({name: value.clone() for name, value in trainer.network.state_dict().items()})
+        states.append({name: value.clone() for name, value in trainer.parts.network.state_dict().items()})
 
     copy()
-    for epoch in range(2):
-        trainer.train_epoch(epoch)
+    for _ in range(2):
+        trainer.train_epoch()
+        trainer.progress.epoch, trainer.progress.step_in_epoch = trainer.progress.epoch + 1, 0
         copy()
 
     def moved(part: str, epoch: int) -> list[bool]:
