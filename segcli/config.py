@@ -14,6 +14,7 @@ from segcli.components.models import ModelOptions, architecture_name
 from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
 from segcli.components.section import Section, field_docs, sections_in
+from segcli.components.tracking import TrackingConfig
 from segcli.errors import ConfigError, did_you_mean
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
@@ -155,44 +156,6 @@ class EmaConfig(Section):
 
     decay: float = Field(0.999, gt=0, lt=1)
     """share of the average that stays in a step; the first steps keep less, (1 + steps) / (10 + steps)"""
-
-
-class WandBTracking(Section):
-    """Figures, facts and pictures go to Weights & Biases; needs `pip install "segcli[wandb]"`."""
-
-    project: str = "segcli"
-    """the project that holds the run"""
-    name: str | None = None
-    """the run's name there; null: that of its folder"""
-    mode: Literal["online", "offline", "disabled"] | None = None
-    """online sends while it trains; offline writes to RUN/wandb, for `wandb sync`; null: $WANDB_MODE, else online"""
-    tags: tuple[str, ...] = ()
-    """words to find the run by"""
-
-
-class MLflowTracking(Section):
-    """Figures, facts and pictures go to MLflow; needs `pip install "segcli[mlflow]"`."""
-
-    uri: str | None = None
-    """a server or database; null: $MLFLOW_TRACKING_URI, else the file RUN/mlflow/mlflow.db"""
-    experiment: str = "segcli"
-    """the experiment that holds the run"""
-
-
-def _switch(value: Any) -> Any:
-    """Lets `true` stand for a section with its defaults, and `false` for none."""
-    return ({} if value else None) if isinstance(value, bool) else value
-
-
-class TrackingConfig(Section):
-    """Where the figures go besides results.csv."""
-
-    tensorboard: bool = True
-    """write event files to RUN/tensorboard"""
-    wandb: Annotated[WandBTracking | None, BeforeValidator(_switch, bool | WandBTracking | None)] = None
-    """Weights & Biases: true, or a mapping; null: not used"""
-    mlflow: Annotated[MLflowTracking | None, BeforeValidator(_switch, bool | MLflowTracking | None)] = None
-    """MLflow: true, or a mapping; null: not used"""
 
 
 def _no_word(value: Any) -> Any:

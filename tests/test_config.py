@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from segcli.config import RunConfig, WandBTracking, config_schema, load_config
+from segcli.components.tracking import WandBTracking
+from segcli.config import RunConfig, config_schema, load_config
 from segcli.errors import ConfigError
 
 ORIGIN = """\

@@ -4,7 +4,10 @@ import os
 import random
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from segcli.components.augmentations import Light
 from segcli.config import RunConfig
+from segcli.datasets.cache import cached
 from segcli.datasets.dataset import Dataset as Samples
 from segcli.datasets.dataset import Sample
 from segcli.datasets.holders import find_holders
+from segcli.datasets.opening import open_dataset
 from segcli.datasets.processes import Progress, silent
 from segcli.engine.crops import Crop, CropPlan, cut, largest_share, paste
+from segcli.engine.distributed import ALONE, Processes
+from segcli.engine.events import Observer, Progressed, Said
 from segcli.engine.order import ANY, Deal, Order, Turn
 from segcli.errors import SegError, UsageError
 from segcli.io.images import Mask
@@ -29,6 +36,29 @@ Batch = tuple[Tensor, Tensor]
 
 _REDRAWS = 10
 """Times that a crop is drawn again where one class takes too much of it."""
+
+
+@contextmanager
+def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE) -> Iterator[Samples]:
+    """Opens the dataset of a config, its training samples cached while the block runs."""
+
+    def progress(*place: Any) -> None:
+        observe(Progressed(*place))
+
+    dataset = open_dataset(config.dataset, progress)
+    for remark in dataset.remarks:
+        observe(Said(remark))
+    folder = next(path for path in (config.output_dir, *config.output_dir.resolve().parents) if path.is_dir())
+    with ExitStack() as stack:
+        samples = None
+        if processes.local_rank == 0:  # one cache a machine
+            kept = cached(dataset.split("train"), config.dataset.cache, folder, progress)
+            samples, note = stack.enter_context(kept)
+            if samples is not dataset.split("train"):
+                observe(Said(note))
+        samples = processes.gather(samples)[processes.rank - processes.local_rank]
+        assert samples is not None
+        yield replace(dataset, splits={**dataset.splits, "train": samples})
 
 
 def training_crops(

@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
-from segcli.config import MLflowTracking, TrackingConfig, WandBTracking
+from segcli.components.tracking import MLflowTracking, TrackingConfig, WandBTracking
 from segcli.errors import UsageError
 from segcli.io.files import write_text
 from segcli.io.images import read_image

@@ -1,20 +1,18 @@
 """Training: the whole loop, from a config to a run folder with its best and last bundle."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from segcli.config import RunConfig
-from segcli.datasets.cache import cached
 from segcli.datasets.dataset import Dataset, Sample
-from segcli.datasets.opening import open_dataset
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.choices import settled_as
-from segcli.engine.data import Batch
+from segcli.engine.data import Batch, open_data
 from segcli.engine.distributed import ALONE, Processes
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
@@ -114,29 +112,6 @@ def resume(
         trainer = Trainer(config, dataset, observe, processes, stop, origin_of(state))
         trainer.load_state(state, run)
         return trainer.run(run)
-
-
-@contextmanager
-def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE) -> Iterator[Dataset]:
-    """Opens the dataset of a config, its training samples cached while the block runs."""
-
-    def progress(*place: Any) -> None:
-        observe(Progressed(*place))
-
-    dataset = open_dataset(config.dataset, progress)
-    for remark in dataset.remarks:
-        observe(Said(remark))
-    folder = next(path for path in (config.output_dir, *config.output_dir.resolve().parents) if path.is_dir())
-    with ExitStack() as stack:
-        samples = None
-        if processes.local_rank == 0:  # one cache a machine
-            kept = cached(dataset.split("train"), config.dataset.cache, folder, progress)
-            samples, note = stack.enter_context(kept)
-            if samples is not dataset.split("train"):
-                observe(Said(note))
-        samples = processes.gather(samples)[processes.rank - processes.local_rank]
-        assert samples is not None
-        yield replace(dataset, splits={**dataset.splits, "train": samples})
 
 
 class Trainer:

@@ -1,6 +1,7 @@
 """The losses as torch modules: logits B×C×H×W and masks B×H×W (int64) in, a scalar out."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -12,19 +13,19 @@ from segcli.errors import ConfigError
 from segcli.nn.rmi import one_against_rest
 
 
-class PartialLoss(nn.Module):
+class PartialLoss(nn.Module, ABC):
     """A loss of an effective batch that may come in parts: micro-batches of a step, or those of several processes.
 
     The loss is the sum of the parts' `total` over the sum of their `mass`.
     """
 
+    @abstractmethod
     def mass(self, masks: Tensor) -> Tensor:
         """What the total is divided by: masks B×H×W (integers) in, a float64 scalar out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def total(self, logits: Tensor, masks: Tensor) -> Tensor:
         """What is to be divided by the mass: logits B×C×H×W and masks B×H×W (int64) in, a scalar out."""
-        raise NotImplementedError
 
 
 class CrossEntropyLoss(PartialLoss):

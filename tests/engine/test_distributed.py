@@ -122,16 +122,13 @@ def wait_for(folder: Path, process: "subprocess.Popen[str]") -> None:
     raise AssertionError(f"{folder} holds no state")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_all_and_the_run_goes_on(
-    tiny: Callable[..., RunConfig], tmp_path: Path, number: int, code: int
-) -> None:
+def test_a_signal_saves_all_and_the_run_goes_on(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
     _, path = config_of(tiny, tmp_path, train={"epochs": 500})
     process = seg("train", "-c", path, "--devices", 2, cwd=tmp_path)
     wait_for(tmp_path / "runs" / "c", process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    assert process.returncode == 143, err
     assert "stopping behind this step, its state is saved" in err
     assert "seg train --resume runs/c" in err
     again = seg("train", "--resume", "--devices", 2, "--set", "train.max_steps=1", cwd=tmp_path)
