@@ -149,7 +149,7 @@ def _interruption(asked: list[int]) -> BaseException:
 def _finish(result: "TrainResult") -> None:
     run = result.run
     render.scores_table(result.scores, result.dataset.task, "val split, best epoch")
-    render.files([run.best, run.last, run.results, run.curves, run.samples])
+    render.files([run.best, run.last, run.results, run.curves, run.confusion, run.samples])
     model = render.command_path(run.path)
     render.next_steps(
         f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} IMAGES",

@@ -90,7 +90,7 @@ class Keeper:
         predictor = Resizing(TorchBackend(network, self.parts.card, self.parts.device), self.parts.card.inference)
         pictures = {
             "val_predictions": self.run.samples / "val_predictions.png",
-            "confusion": self.run.path / "confusion.png",
+            "confusion": self.run.confusion,
         }
         visualize.save_panels(pictures["val_predictions"], predictor, self.dataset.split("val")[:_PICTURES])
         report.draw_confusion(scores, self.dataset.task, pictures["confusion"])

@@ -51,6 +51,11 @@ class RunDir:
         return self.path / "results.png"
 
     @property
+    def confusion(self) -> Path:
+        """What the best epoch confused, as a picture."""
+        return self.path / "confusion.png"
+
+    @property
     def samples(self) -> Path:
         """Batches and predictions as pictures."""
         return self.path / "samples"
