@@ -20,10 +20,19 @@ from segcli.engine.choices import Say, settled
 from segcli.engine.data import TrainingBatches, training_crops
 from segcli.engine.distributed import Processes
 from segcli.engine.ema import Average
-from segcli.engine.runtime import Precision, pick_device, pick_threads, pick_workers, seed_everything, versions
+from segcli.engine.runtime import (
+    Precision,
+    pick_device,
+    pick_precision,
+    pick_threads,
+    pick_workers,
+    seed_everything,
+    versions,
+)
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.nn.checkpointing import enable_gradient_checkpointing
+from segcli.nn.depthwise import depthwise_in_single_precision
 from segcli.nn.losses import WeightedSum
 from segcli.nn.network import Channels, SegmentationNetwork
 
@@ -118,6 +127,8 @@ def build_parts(
     seed_everything(config.seed)
     network, origin = _started(config, dataset, say) if origin is None else (_empty(config, dataset, origin), origin)
     network = network.to(device)
+    if device.type == "cpu" and pick_precision(config.precision, device) == "bf16":
+        depthwise_in_single_precision(network)
     config = processes.lead(settled(config, network, device, say) if processes.leads else config)
     network = _laid_out(network, config, device, processes)
     if config.train.gradient_checkpointing:
