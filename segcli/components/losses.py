@@ -45,6 +45,8 @@ class CrossEntropy(Loss):
     """a weight a class, given or made from the classes' shares of the training pixels: `log` is
     1/ln(1.02 + share) (ENet, Paszke et al. 2016), `median_frequency` is median(share)/share
     (Eigen & Fergus 2015), `effective_number` is one over the effective number of pixels (Cui et al. 2019)"""
+    class_weight_power: float = Field(1.0, gt=0)
+    """power that the class weights are raised to: 0.5 brings them half way towards equal ones"""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """share of the target that is spread over all classes"""
     hardest: float = Field(1.0, gt=0, le=1)
@@ -55,7 +57,7 @@ class CrossEntropy(Loss):
         """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
         from segcli.nn.losses import CrossEntropyLoss, HardestPixelsLoss, PerMicroBatch, class_weights
 
-        weights = class_weights(self.class_weights, class_share)
+        weights = class_weights(self.class_weights, class_share, self.class_weight_power)
         if self.hardest == 1:
             return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index)
         return PerMicroBatch(HardestPixelsLoss(weights, self.label_smoothing, task.ignore_index, self.hardest))
@@ -133,12 +135,15 @@ class Focal(Loss):
     """how little; 0 is cross-entropy"""
     class_weights: ClassWeights = "none"
     """a weight a class, as of cross_entropy"""
+    class_weight_power: float = Field(1.0, gt=0)
+    """power that the class weights are raised to, as of cross_entropy"""
 
     def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
         """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
         from segcli.nn.losses import FocalLoss, class_weights
 
-        return FocalLoss(self.gamma, class_weights(self.class_weights, class_share), task.ignore_index)
+        weights = class_weights(self.class_weights, class_share, self.class_weight_power)
+        return FocalLoss(self.gamma, weights, task.ignore_index)
 
 
 class BceDice(Loss):

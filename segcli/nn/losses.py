@@ -231,19 +231,24 @@ def _exact_sum(values: Tensor) -> Tensor:
     return values.sum().cpu().double() if values.device.type == "mps" else values.sum(dtype=torch.float64)
 
 
-def class_weights(rule: str | Sequence[float], class_share: Sequence[float]) -> list[float] | None:
+def class_weights(rule: str | Sequence[float], class_share: Sequence[float], power: float = 1.0) -> list[float] | None:
     """The weight of each class by a rule of the config, or the given ones.
 
     Args:
         rule: `none`, `log`, `median_frequency`, `effective_number`, or one weight a class.
         class_share: each class's share (0…1) of the valid training pixels; a class never seen weighs 0
             under `median_frequency` and `effective_number`.
+        power: that the weights are raised to.
 
     Raises:
         ConfigError: if the number of given weights is not that of the classes.
     """
     if rule == "none":
         return None
+    return [weight**power for weight in _plain_weights(rule, class_share)]
+
+
+def _plain_weights(rule: str | Sequence[float], class_share: Sequence[float]) -> list[float]:
     if rule == "log":
         return [1 / math.log(1.02 + share) for share in class_share]
     if rule == "median_frequency":

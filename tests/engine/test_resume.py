@@ -51,13 +51,13 @@ def figures(run: RunDir) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name not in timed} for row in read_rows(run.results)]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_three_stops_within_epochs_leave_no_trace(tiny: Callable[..., RunConfig], workers: int) -> None:
+@pytest.mark.parametrize(("workers", "optimizer"), [(0, "adamw"), (1, "muon"), (2, "adamw")])
+def test_three_stops_within_epochs_leave_no_trace(tiny: Callable[..., RunConfig], workers: int, optimizer: str) -> None:
     """FPN draws dropout, OneCycle turns behind a step, the average and the accumulated steps have states too."""
     config = tiny(
         model_name="FPN", model={"encoder_depth": 4, "decoder_channels": 32},
         train={"epochs": 2, "batch_size": 1, "accumulate": 2, "workers": workers, "class_balance": 0.5},
-        augmentation={"name": "medium", "copy_paste": 0.5}, ema={"decay": 0.9},
+        augmentation={"name": "medium", "copy_paste": 0.5}, ema={"decay": 0.9}, optimizer={"name": optimizer},
     )  # fmt: skip
     whole = train(config, "whole").run
     broken = stopped_and_resumed(config, "broken", [1, 1, 2])  # in the first epoch twice, in the second once

@@ -75,9 +75,18 @@ def test_a_sum_adds_weighted_terms() -> None:
     torch.testing.assert_close(total, 2 * (0.5 * parts[0] + 3 * parts[1]))
 
 
+@pytest.mark.parametrize("kind", [CrossEntropy, Focal])
+def test_the_power_of_class_weights_reaches_the_loss(kind: type[CrossEntropy | Focal]) -> None:
+    logits, masks = torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
+    evened = kind(class_weights=(4.0, 9.0, 1.0), class_weight_power=0.5).build(TASK, SHARE)
+    expected = kind(class_weights=(2.0, 3.0, 1.0)).build(TASK, SHARE)
+    assert evened(logits, masks) == expected(logits, masks)
+
+
 def test_class_weights_by_hand() -> None:
     assert class_weights("log", (0.5, 0.0)) == pytest.approx([1 / math.log(1.52), 1 / math.log(1.02)])
     assert class_weights("median_frequency", (0.5, 0.3, 0.2, 0.0)) == pytest.approx([0.6, 1.0, 1.5, 0.0])
+    assert class_weights((4.0, 9.0, 0.0), SHARE, power=0.5) == pytest.approx([2.0, 3.0, 0.0])
     with pytest.raises(ConfigError, match="2 weights for 3 classes"):
         class_weights((1.0, 2.0), SHARE)
 
