@@ -22,6 +22,7 @@ from segcli.engine.distributed import Processes
 from segcli.engine.ema import Average
 from segcli.engine.runtime import (
     Precision,
+    keep_freed_memory,
     pick_device,
     pick_precision,
     pick_threads,
@@ -124,6 +125,7 @@ def build_parts(
     device = _own_device(config.device, processes)
     if device.type == "cpu":
         torch.set_num_threads(pick_threads(config.train.threads, processes.local_count))
+        keep_freed_memory()
     seed_everything(config.seed)
     network, origin = _started(config, dataset, say) if origin is None else (_empty(config, dataset, origin), origin)
     network = network.to(device)
