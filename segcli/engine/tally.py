@@ -72,6 +72,7 @@ class TrainedEpoch:
         self.left_out = 0
         self.waited = 0.0
         self.started = time.perf_counter()
+        self.ended: float | None = None
 
     def waiting(self, ask: Any) -> Any:
         """Asks for the next batch and adds up the time until it is there."""
@@ -86,6 +87,10 @@ class TrainedEpoch:
         self.left_out += not outcome.taken
         self.num_images += num_images
         self.confusion += outcome.confusion
+
+    def end(self) -> None:
+        """Stops the clock: what comes behind the last step is no training."""
+        self.ended = time.perf_counter()
 
     def last_loss(self) -> float:
         """The loss of the last step."""
@@ -110,7 +115,7 @@ class TrainedEpoch:
         return self.waited / self._seconds()
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self.started
+        return (self.ended or time.perf_counter()) - self.started
 
     def state(self, processes: Processes) -> dict[str, Any]:
         """Everything so far, over all processes, to be saved."""

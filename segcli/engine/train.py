@@ -211,6 +211,7 @@ class Trainer:
                 self._guard(outcome.loss)
             if self.parts.device.type == "cpu" or progress.step_in_epoch % 10 == 0 or progress.step_in_epoch == steps:
                 self._tell_step(steps, trained)
+        trained.end()
         return trained
 
     def try_step(self, micro_batches: Sequence[Batch], number: int) -> float:

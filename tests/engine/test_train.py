@@ -1,6 +1,7 @@
 import contextlib
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from segcli.config import DatasetConfig, RunConfig, load_config
 from segcli.datasets.opening import open_dataset
 from segcli.engine.evaluate import evaluate
 from segcli.engine.events import EpochEnded, Event, Said, Stepped
+from segcli.engine.metrics import Scores
 from segcli.engine.predictor import load_predictor
 from segcli.engine.runtime import Precision
 from segcli.engine.train import Trainer, TrainResult, resume, train
@@ -53,6 +55,22 @@ def test_a_network_learns_and_eval_gives_the_figures_of_training(tiny: Callable[
     again = evaluate(predictor, open_dataset(config.dataset).split("val"), batch_size=2)
     assert np.array_equal(again.confusion, result.scores.confusion)
     assert predictor.card.metrics["val"]["miou"] == pytest.approx(result.scores.miou)
+
+
+def test_validation_counts_in_no_figure_of_speed(
+    tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(trainer: Trainer) -> tuple[Scores, float]:
+        time.sleep(2)
+        return plain(trainer)
+
+    plain = Trainer.validate
+    monkeypatch.setattr(Trainer, "validate", slow)
+    speeds: list[float] = []
+    result = train(
+        tiny(train={"epochs": 1}), "a", lambda e: speeds.append(e.images_per_second) if isinstance(e, Stepped) else None
+    )
+    assert result.rows[0]["images_per_second"] == pytest.approx(speeds[-1], rel=0.2)
 
 
 class Stopped(Exception):
