@@ -21,7 +21,7 @@ from segcli.io.checkpoint import save_checkpoint
 from segcli.io.files import write_text
 from segcli.io.rundir import RunDir, write_rows
 
-_PICTURES = 4  # images of the val split that are drawn at the end
+_PICTURES = 4  # images, from all over the val split, that are drawn at the end
 _CROPS = 8  # of the first batch
 
 
@@ -92,6 +92,8 @@ class Keeper:
             "val_predictions": self.run.samples / "val_predictions.png",
             "confusion": self.run.confusion,
         }
-        visualize.save_panels(pictures["val_predictions"], predictor, self.dataset.split("val")[:_PICTURES])
+        samples = self.dataset.split("val")
+        spread = samples[:: max(len(samples) // _PICTURES, 1)][:_PICTURES]  # neighbours are often frames of one video
+        visualize.save_panels(pictures["val_predictions"], predictor, spread)
         report.draw_confusion(scores, self.dataset.task, pictures["confusion"])
         self.board.add_pictures(pictures, step)
