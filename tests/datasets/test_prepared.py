@@ -109,9 +109,8 @@ def test_signals_leave_no_half_dataset(tmp_path: Path) -> None:
             mask.save(tmp_path / "native" / f"{split}annot" / f"{index}.png")
     command = [sys.executable, "-m", "segcli", "dataset", "prepare", "camvid", "--from", "native", "--to"]
     subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it, and so would the command
+    # A shell's background jobs ignore it, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     codes = {}
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
         running = subprocess.Popen(
