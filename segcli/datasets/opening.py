@@ -178,11 +178,11 @@ def _listed(task: Task) -> str:
 
 def _how_to_prepare(root: Path) -> str:
     if (root / "images").is_dir():
-        return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make one of it:\n" + shlex.join(
+        return f"{root} is no prepared dataset (no {DESCRIPTION} there)\nMake one of it:\n" + shlex.join(
             ["seg", "dataset", "prepare", "folder", "--from", str(root), "--to", f"data/{root.resolve().name}"]
         )
     command = f"seg dataset prepare {root.name if root.name in LAYOUTS else 'folder'}"
     layout = LAYOUTS.get(root.name, LAYOUTS["folder"])
     source = " --from DIR" if layout.needs_folder and not can_be_fetched(layout.name) else ""
     target = "" if root == Path("data") / layout.name else f" --to {root}"
-    return f"{root} is no prepared dataset (no {DESCRIPTION} there). Make it:\n{command}{source}{target}"
+    return f"{root} is no prepared dataset (no {DESCRIPTION} there)\nMake it:\n{command}{source}{target}"

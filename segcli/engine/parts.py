@@ -24,7 +24,6 @@ from segcli.engine.runtime import (
     Precision,
     keep_freed_memory,
     pick_device,
-    pick_precision,
     pick_threads,
     pick_workers,
     seed_everything,
@@ -129,7 +128,7 @@ def build_parts(
     seed_everything(config.seed)
     network, origin = _started(config, dataset, say) if origin is None else (_empty(config, dataset, origin), origin)
     network = network.to(device)
-    if device.type == "cpu" and pick_precision(config.precision, device) == "bf16":
+    if device.type == "cpu":
         depthwise_in_single_precision(network)
     config = processes.lead(settled(config, network, device, say) if processes.leads else config)
     network = _laid_out(network, config, device, processes)

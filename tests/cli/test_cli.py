@@ -337,7 +337,7 @@ def test_a_model_away_from_its_data_asks_for_a_dataset(
     (tmp_path / "moved" / "segcli.json").write_text(json.dumps(card))
     result = seg("eval", "-m", tmp_path / "moved")
     assert result.exit_code == 2
-    assert "is not here (data/gone is no prepared dataset" in result.stderr
+    assert "is not here (data/gone is no prepared dataset (no dataset.yml there)); go to the folder" in result.stderr
     assert "give a dataset with -d" in result.stderr
 
 
