@@ -18,13 +18,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from segcli.datasets.inspection import inspect
+from segcli.datasets.check.judge import survey
+from segcli.datasets.check.scan import inspect
 from segcli.datasets.layouts import LAYOUTS
-from segcli.datasets.pairs import Pair
-from segcli.datasets.preparing import prepare
-from segcli.datasets.processes import available_cores
-from segcli.datasets.source import Options
-from segcli.datasets.survey import survey
+from segcli.datasets.layouts.base import Options
+from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.prepared.write import prepare
+from segcli.parallel import available_cores
 
 
 def decode_pair(pair: Pair) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from segcli.components.models import ARCHITECTURES
 from segcli.config import RunConfig
-from segcli.engine.train import TrainResult, train
+from segcli.engine.training.loop import TrainResult, train
 from segcli.io.bundle import load_bundle
 
 ENCODERS = ("resnet18", "mobilenet_v2")

@@ -46,9 +46,9 @@ def seg_losses(num_steps: int = 50) -> tuple[list[float], list[float]]:
     from itertools import chain
 
     from segcli.config import RunConfig
-    from segcli.datasets.opening import open_dataset
-    from segcli.engine.events import Stepped
-    from segcli.engine.train import Trainer
+    from segcli.datasets.open import open_dataset
+    from segcli.engine.training.events import Stepped
+    from segcli.engine.training.loop import Trainer
 
     config = RunConfig.model_validate(
         {

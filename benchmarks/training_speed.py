@@ -20,9 +20,9 @@ import torch
 from torch.nn import functional
 
 from segcli.config import RunConfig
-from segcli.datasets.opening import open_dataset
-from segcli.engine.events import Stepped
-from segcli.engine.train import Trainer
+from segcli.datasets.open import open_dataset
+from segcli.engine.training.events import Stepped
+from segcli.engine.training.loop import Trainer
 
 Result = TypeVar("Result")
 

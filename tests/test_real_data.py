@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from segcli.datasets.prepared import open_prepared
+from segcli.datasets.prepared.format import open_prepared
 from segcli.io.images import read_mask
 
 

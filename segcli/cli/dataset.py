@@ -10,7 +10,7 @@ from segcli.cli.reading import with_reading_options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from segcli.datasets.source import Options
+    from segcli.datasets.layouts.base import Options
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare, check and measure datasets.")
 
@@ -42,9 +42,9 @@ def prepare(
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
-    from segcli.datasets.obtaining import obtain
-    from segcli.datasets.opening import find_layout, refuse_useless
-    from segcli.datasets.preparing import prepare as prepare_source
+    from segcli.datasets.download.catalogue import obtain
+    from segcli.datasets.open import find_layout, refuse_useless
+    from segcli.datasets.prepared.write import prepare as prepare_source
 
     chosen = find_layout(layout)
     refuse_useless(chosen, reading)
@@ -79,8 +79,8 @@ def check(
     typed: str,
 ) -> None:
     """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
-    from segcli.datasets.check import check as check_dataset
-    from segcli.datasets.mend import write_mended
+    from segcli.datasets.check.fix import write_mended
+    from segcli.datasets.check.report import check as check_dataset
 
     with render.progress() as progress:
         command = _check_command(dataset, layout, typed)
@@ -111,10 +111,10 @@ def stats(
     typed: str,
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
-    from segcli.datasets.opening import open_source
-    from segcli.datasets.page import write_page
-    from segcli.datasets.statistics import measure
-    from segcli.datasets.survey import survey
+    from segcli.datasets.check.judge import survey
+    from segcli.datasets.open import open_source
+    from segcli.datasets.stats.measure import measure
+    from segcli.datasets.stats.page import write_page
 
     page = page or Path(f"{dataset.resolve().name}-stats.html")
     if page.is_dir():

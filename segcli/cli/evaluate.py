@@ -16,7 +16,7 @@ def evaluate(
     """Evaluate a model: IoU, Dice and accuracy of each class, at the masks' own size."""
     path = options.find_model(model)
     predictor = options.load(path, device, tta, tta_policy, size)
-    from segcli.engine.evaluate import evaluate as evaluate_samples
+    from segcli.engine.evaluation.evaluate import evaluate as evaluate_samples
 
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)

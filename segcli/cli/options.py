@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segcli.datasets.dataset import Dataset
-    from segcli.datasets.processes import Progress
-    from segcli.engine.predictor import Predictor
+    from segcli.engine.prediction.predictor import Predictor
     from segcli.io.card import ModelCard
+    from segcli.parallel import Progress
 
 Model = Annotated[
     Path | None,
@@ -60,8 +60,8 @@ def load(
     model: Path, device: str = "auto", tta: bool = False, policy: str | None = None, size: str | None = None
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
-    from segcli.engine.predictor import load_predictor
-    from segcli.engine.tta import DEFAULT, find_policy, with_policy
+    from segcli.engine.prediction.predictor import load_predictor
+    from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
     wanted = find_policy(policy) if policy else None
     if device not in {"auto", "cpu", "cuda", "mps"}:
@@ -106,7 +106,7 @@ def value_map(texts: "Sequence[str]") -> dict[int, int]:
 def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":
     """The dataset that -d means, else the one the model was trained on; its classes are the model's."""
     from segcli.cli import render
-    from segcli.datasets.opening import open_for_model
+    from segcli.datasets.open import open_for_model
 
     dataset = open_for_model(card, given, progress)
     for remark in dataset.remarks:

@@ -9,7 +9,7 @@ from segcli.cli import options, render
 from segcli.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from segcli.engine.predict import Predicted
+    from segcli.engine.prediction.predict import Predicted
 
 
 def predict(
@@ -23,7 +23,7 @@ def predict(
     device: options.Device = "auto",
 ) -> None:
     """Predict images: index masks with a palette, and overlays."""
-    from segcli.engine.predict import PRODUCTS, find_sources, predict_files
+    from segcli.engine.prediction.predict import PRODUCTS, find_sources, predict_files
 
     products = save.split(",")
     for product in products:

@@ -13,7 +13,7 @@ from segcli.cli import options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from segcli.datasets.source import Options
+    from segcli.datasets.layouts.base import Options
 
 _AUTO = "auto"
 
@@ -90,8 +90,8 @@ def _read(
         ),
     ] = None,
 ) -> "Options":
-    from segcli.datasets.colours import read_palette
-    from segcli.datasets.source import Options
+    from segcli.datasets.layouts.base import Options
+    from segcli.datasets.layouts.palettes import read_palette
 
     if palette == _AUTO:
         colours: dict[str, tuple[int, int, int]] | None = {}

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from segcli.components.catalogue import Entry
-    from segcli.engine.dryrun import DryRun
-    from segcli.engine.events import Event
+    from segcli.engine.evaluation.scores import Scores
     from segcli.engine.export.parity import Parity
-    from segcli.engine.metrics import Scores
-    from segcli.engine.tta import Trial
+    from segcli.engine.prediction.tta import Trial
+    from segcli.engine.training.dry_run import DryRun
+    from segcli.engine.training.events import Event
     from segcli.task import Task
 
 
@@ -217,7 +217,7 @@ class TrainingView:
 
     def __call__(self, event: "Event") -> None:
         """Shows an event."""
-        from segcli.engine import events
+        from segcli.engine.training import events
 
         self.started |= isinstance(event, events.Started)
         if not self.shown:

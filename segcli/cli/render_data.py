@@ -10,11 +10,11 @@ from segcli.cli.render import console_on, escape, new_table, note
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from segcli.datasets.check import Report
+    from segcli.datasets.check.fix import Mended
+    from segcli.datasets.check.kinds import Finding
+    from segcli.datasets.check.report import Report
     from segcli.datasets.dataset import Dataset
-    from segcli.datasets.findings import Finding
-    from segcli.datasets.mend import Mended
-    from segcli.datasets.statistics import Statistics
+    from segcli.datasets.stats.measure import Statistics
 
 
 def dataset_table(dataset: "Dataset") -> None:
@@ -77,7 +77,7 @@ def statistics_tables(statistics: "Statistics") -> None:
 
 def _median_size(bins: Sequence[int]) -> str:
     """The bin of the median object, by the side of a square of its area."""
-    from segcli.datasets.statistics import OBJECT_SIDES
+    from segcli.datasets.stats.measure import OBJECT_SIDES
 
     if not sum(bins):
         return "–"
@@ -104,7 +104,7 @@ def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
 
 def check_report(report: "Report", mended: bool = False) -> None:
     """Prints the findings of a check by kind: how many, an example, and the command that mends what is not mended."""
-    from segcli.datasets.findings import Severity
+    from segcli.datasets.check.kinds import Severity
 
     console = console_on(stderr=False)
     pairs = ", ".join(f"{count} {split or 'pairs'}" for split, count in report.pairs.items())

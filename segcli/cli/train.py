@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from segcli.config import RunConfig
-    from segcli.engine.distributed import Processes
-    from segcli.engine.events import Observer
-    from segcli.engine.stopping import StopRequest
-    from segcli.engine.train import TrainResult
+    from segcli.engine.training.distributed import Processes
+    from segcli.engine.training.events import Observer
+    from segcli.engine.training.loop import TrainResult
+    from segcli.engine.training.stopping import StopRequest
     from segcli.io.rundir import RunDir
 
     Training = Callable[[Observer, Processes, StopRequest], TrainResult]
@@ -58,7 +58,7 @@ def train(
     path = run.config if run is not None else config
     assert path is not None
     loaded = load_config(path, overrides or [])
-    from segcli.datasets.opening import refuse_missing
+    from segcli.datasets.open import refuse_missing
 
     refuse_missing(loaded.dataset)  # before torch is imported, which takes longer than to see this
     if dry_run:
@@ -76,7 +76,7 @@ def _find(name: str) -> "RunDir":
 
 
 def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training":
-    from segcli.engine.train import resume, train
+    from segcli.engine.training.loop import resume, train
 
     if run is not None:
         return lambda observe, processes, stop: resume(run, config, observe, processes, stop)
@@ -84,7 +84,7 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 
 
 def _try(config: "RunConfig", name: str) -> None:
-    from segcli.engine.dryrun import dry_run
+    from segcli.engine.training.dry_run import dry_run
 
     with render.training() as view:
         found = dry_run(config, name, view)
@@ -104,8 +104,8 @@ def _launch(devices: int) -> None:
 
 def _watch(training: "Training", device: str) -> None:
     """Shows a training; an interrupted one is told how it goes on."""
-    from segcli.engine.distributed import joined
-    from segcli.engine.stopping import StopRequest
+    from segcli.engine.training.distributed import joined
+    from segcli.engine.training.stopping import StopRequest
 
     stop = StopRequest()
     with joined(device) as processes, render.training(processes.leads) as view, _asking(stop, view) as asked:

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segcli.datasets.check.judge import Survey, survey
+from segcli.datasets.check.kinds import Severity, refuse_errors
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.encoding import Classes
-from segcli.datasets.findings import Severity, refuse_errors
-from segcli.datasets.pairs import list_images, match_pairs
-from segcli.datasets.processes import Progress, silent
-from segcli.datasets.source import Options, Source
-from segcli.datasets.survey import Survey, survey
+from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.pairing import list_images, match_pairs
+from segcli.parallel import Progress, silent
 from segcli.task import Colour
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from segcli.datasets.dataset import FileSample, Sample
 from segcli.datasets.masks import MaskFile
-from segcli.datasets.processes import Progress, each, silent
+from segcli.parallel import Progress, each, silent
 from segcli.task import Task
 
 

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from segcli.cli.app import app
 from segcli.config import RunConfig
-from segcli.engine.train import train
+from segcli.engine.training.loop import train
 from segcli.io.images import read_mask
 
 Seg = Callable[..., Result]

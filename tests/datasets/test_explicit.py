@@ -7,7 +7,7 @@ from PIL import Image
 
 from segcli.config import DatasetConfig
 from segcli.datasets.dataset import Dataset
-from segcli.datasets.opening import open_dataset
+from segcli.datasets.open import open_dataset
 from segcli.errors import DataError, SegError
 
 

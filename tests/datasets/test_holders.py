@@ -8,7 +8,7 @@ from PIL import Image
 from segcli.config import RunConfig
 from segcli.datasets.holders import find_holders
 from segcli.datasets.layouts import shapes
-from segcli.datasets.opening import open_dataset
+from segcli.datasets.open import open_dataset
 from segcli.errors import DataError
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_pairs
-from test_layouts import draw, save, write_cityscapes, write_voc
-from test_prepare import write_camvid
+from native import draw, save, write_camvid, write_cityscapes, write_voc
 from typer.testing import Result
 
 from segcli.config import load_config

@@ -17,7 +17,7 @@ from segcli.datasets.layouts import (
     shapes,
     voc,
 )
-from segcli.datasets.source import Options, Source
+from segcli.datasets.layouts.base import Options, Source
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from segcli.datasets.findings import Finding
-from segcli.datasets.pairs import Pair, list_images, match_pairs
-from segcli.datasets.source import Source
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.pairing import Pair, list_images, match_pairs
 from segcli.errors import DataError
 from segcli.task import Task
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from segcli.datasets.colours import packed
+from segcli.datasets.check.kinds import Finding
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.findings import Finding
-from segcli.datasets.pairs import Pair, match_pairs
-from segcli.datasets.source import Source
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.pairing import Pair, match_pairs
+from segcli.datasets.layouts.palettes import packed
 from segcli.errors import DataError
 from segcli.task import Colour, Task
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from segcli.datasets.annotations import (
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.annotations import (
     BACKGROUND,
     MALFORMED,
     in_splits,
@@ -18,11 +19,10 @@ from segcli.datasets.annotations import (
     read_json,
     refuse_nothing,
 )
-from segcli.datasets.findings import Finding
+from segcli.datasets.layouts.base import UNDEALT, Options, Source
+from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape, run_lengths
 from segcli.datasets.masks import MaskLook, MaskSource, look_at_values, read_whole
-from segcli.datasets.pairs import Pair
-from segcli.datasets.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape, run_lengths
-from segcli.datasets.source import UNDEALT, Options, Source
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
 from segcli.io.images import Mask, colour_values, decode
 from segcli.task import Task, check_classes, default_ignore_index

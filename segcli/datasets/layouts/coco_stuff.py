@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from segcli.datasets.findings import Finding
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.pairing import Pair, list_images
 from segcli.datasets.masks import MaskFile
-from segcli.datasets.pairs import Pair, list_images
-from segcli.datasets.source import Options, Source
 from segcli.errors import DataError
 from segcli.io.images import find_images
 from segcli.task import Task

@@ -3,7 +3,8 @@
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from segcli.datasets.annotations import (
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.annotations import (
     MALFORMED,
     Annotated,
     ImageFinder,
@@ -15,9 +16,8 @@ from segcli.datasets.annotations import (
     name_in_split,
     split_of,
 )
-from segcli.datasets.findings import Finding
-from segcli.datasets.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
-from segcli.datasets.source import Options, Source
+from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
 
 MARK = ("annotations.xml",)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segcli.datasets.annotations import (
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.annotations import (
     MALFORMED,
     Annotated,
     ImageFinder,
@@ -25,9 +26,8 @@ from segcli.datasets.annotations import (
     read_json,
     split_of,
 )
-from segcli.datasets.findings import Finding
-from segcli.datasets.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
-from segcli.datasets.source import Options, Source
+from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import SUFFIXES
 

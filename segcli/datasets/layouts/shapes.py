@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from segcli.datasets.dataset import Dataset
-from segcli.datasets.drawing import CLASSES, IGNORE_INDEX, PALETTE, render
-from segcli.datasets.source import Source
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.shapes_render import CLASSES, IGNORE_INDEX, PALETTE, render
 from segcli.io.images import Mask, Pixels
 from segcli.task import Task
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.findings import Finding
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.splits import read_names
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
-from segcli.datasets.pairs import Pair
-from segcli.datasets.source import Options, Source
-from segcli.datasets.splitting import read_names
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
 from segcli.task import Task

@@ -6,17 +6,17 @@ from pathlib import Path
 import onnx
 
 from segcli.datasets.layouts import shapes
-from segcli.datasets.opening import open_for_model
-from segcli.datasets.processes import Progress, silent
+from segcli.datasets.open import open_for_model
 from segcli.engine.backends.onnxruntime import OnnxBackend
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.export.conversion import convert, to_fp16
 from segcli.engine.export.parity import Parity, compare
-from segcli.engine.predictor import resize_images
+from segcli.engine.prediction.predictor import resize_images
 from segcli.errors import ExportError, UsageError
 from segcli.io.card import CARD, ModelCard
 from segcli.io.files import replacing
 from segcli.io.images import Pixels
+from segcli.parallel import Progress, silent
 
 # Shares of equal labels below which a file is refused.
 REQUIRED_FP32 = 0.999

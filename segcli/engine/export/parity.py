@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.processes import Progress, silent
-from segcli.engine.predictor import Predictor, resize_images
+from segcli.engine.prediction.predictor import Predictor, resize_images
 from segcli.errors import ExportError
 from segcli.io.images import Pixels
+from segcli.parallel import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,296 @@
+"""Writes a mended copy of a dataset as a prepared one; the source is never touched."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from segcli.datasets.check.kinds import Finding, Severity
+from segcli.datasets.check.report import Report
+from segcli.datasets.check.scan import Look
+from segcli.datasets.dataset import MaskEncoding, Sample
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
+from segcli.datasets.prepared.write import prepare
+from segcli.errors import DataError, UsageError
+from segcli.io.images import TURNS, Mask, Pixels, colour_values, decode, mask_values, write_image
+from segcli.parallel import Progress, silent
+
+_ASPECT = 0.01  # relative difference of aspect up to which a mask may be scaled to its image
+_ORIENTATION = 274  # EXIF tag
+_RARE = 0.005  # share of a lossy mask's pixels below which a value is noise
+_FAR = 32  # between values that compression does not confuse
+_MENDABLE = {
+    "size-mismatch": "mask scaled or turned to the image's size",
+    "unknown-values": "pixels of values without a class ignored",
+    "lossy-mask": "odd pixels given the value of the nearest sound one",
+    "deep-image": "full range scaled to 8 bits",
+    "pages": "first page kept",
+    "instances": "objects left out",
+}
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was written.
+
+    Attributes:
+        folder: the mended copy.
+        kept: pairs in it.
+        changed: files in it that were mended, with what was done.
+        left_out: files that are not in it, with the reason.
+    """
+
+    folder: Path
+    kept: int
+    changed: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The values as JSON has them."""
+        return {
+            "folder": str(self.folder),
+            "kept": self.kept,
+            "changed": dict(self.changed),
+            "left_out": dict(self.left_out),
+        }
+
+
+def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
+    """Writes what can be used of a dataset, mended, as a prepared dataset.
+
+    Args:
+        report: of a check.
+        target: where to write.
+        progress: told of each pair.
+
+    Raises:
+        UsageError: if the target lies in the source, or the source in the target.
+        DataError: if it is not known what the mask values mean, or nothing is left.
+    """
+    _check_apart(report.root.resolve(), target.resolve())
+    found = report.survey
+    encoding = found.settled()
+    findings: dict[Path, list[Finding]] = {}
+    for finding in found.findings:
+        if finding.severity is Severity.ERROR or finding.kind == "all-ignored":
+            findings.setdefault(finding.file, []).append(finding)
+    changed: dict[str, str] = {}
+    left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
+    largest = _largest_value([file for file, items in findings.items() if items[0].kind == "deep-image"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        splits: dict[str, list[Pair | Sample]] = {}
+        for split, items in found.source.splits.items():
+            mender = _Mender(encoding, Path(folder) / split, largest, changed, left_out)
+            pairs = [
+                mender.mend(item, look, _of_pair(item, look, findings)) if isinstance(item, Pair) else item
+                for item, look in zip(items, found.looks[split], strict=True)
+            ]
+            splits[split] = [pair for pair in pairs if pair is not None]
+        if not all(splits.values()):
+            raise DataError(f"nothing of {report.root} would be left in a split; nothing was written")
+        source = Source(found.source.name, str(report.root), splits, encoding.task, categories=found.source.categories)
+        made = prepare(source, target, linking="hard", progress=progress, where_to_look=f"seg dataset check {target}")
+    kept = sum(len(items) for items in made.dataset.splits.values())
+    return Mended(target, kept, changed, left_out)
+
+
+_ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}
+
+
+def _check_apart(root: Path, target: Path) -> None:
+    if target == root or target.is_relative_to(root) or root.is_relative_to(target):
+        raise UsageError(f"--fix {target}: the mended copy must lie outside the dataset ({root})")
+
+
+def _of_pair(pair: Pair, look: Look, findings: Mapping[Path, list[Finding]]) -> list[Finding]:
+    """The findings of a pair: those of its own look, and those that came of comparing it with others."""
+    files = [pair.image, *([pair.mask.path] if isinstance(pair.mask, MaskFile) else [])]
+    own = [finding for finding in look.findings if finding.severity is Severity.ERROR]
+    compared = [finding for file in files for finding in findings.get(file, [])]
+    return list(dict.fromkeys([*own, *compared]))
+
+
+@dataclass(frozen=True)
+class _Mender:
+    """Mends the pairs of a split.
+
+    Attributes:
+        encoding: what mask values mean.
+        folder: where mended images go.
+        largest: the value that becomes 255 in images of more than 8 bits; 0 where they cannot be scaled.
+        changed: takes what was mended.
+        left_out: takes what cannot be.
+    """
+
+    encoding: MaskEncoding
+    folder: Path
+    largest: int
+    changed: dict[str, str]
+    left_out: dict[str, str]
+
+    def mend(self, pair: Pair, look: Look, findings: list[Finding]) -> Pair | None:
+        """The pair with what is wrong mended; None where it must be left out."""
+        deep = any(finding.kind == "deep-image" for finding in findings)
+        hopeless = [
+            finding
+            for finding in findings
+            if finding.kind not in _MENDABLE or (deep and finding.kind == "deep-image" and _deep(pair.image) is None)
+        ]
+        if hopeless:
+            self.left_out[str(hopeless[0].file)] = hopeless[0].message
+            return None
+        image = pair.image
+        if any(finding.file == image and finding.kind in {"deep-image", "pages"} for finding in findings):
+            image = self.folder / f"{pair.name}.png"
+            write_image(image, _narrowed(pair.image, self.largest if deep else 255))
+        mask = None
+        if pair.mask is not None:
+            with Image.open(pair.image) as opened:
+                size, raw, turn = _upright_size(opened)
+            mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, raw, turn)
+            if any(finding.kind == "size-mismatch" for finding in findings) and not mask.fits():
+                mismatch = next(finding for finding in findings if finding.kind == "size-mismatch")
+                self.left_out[str(mismatch.file)] = mismatch.message
+                return None
+        for finding in findings:
+            done = f"0…{self.largest} scaled to 8 bits" if finding.kind == "deep-image" else _MENDABLE[finding.kind]
+            self.changed[str(finding.file)] = done
+        return replace(pair, image=image, mask=mask)
+
+
+def _upright_size(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Height and width upright, those in the file, and the EXIF orientation."""
+    orientation = int(image.getexif().get(_ORIENTATION, 1))
+    raw = (image.height, image.width)
+    return (raw[::-1] if orientation >= 5 else raw), raw, orientation
+
+
+def _deep(path: Path) -> Mask | None:
+    """The integers of an image of more than 8 bits, H×W or H×W×3 RGB; None where it holds something else."""
+    image = decode(path, first_page=True).image
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        return None if values.min() < 0 else values
+    if image.mode == "RGB":  # Pillow has narrowed it
+        colours: Mask | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        return None if colours is None or colours.ndim != 3 or colours.shape[2] != 3 else colours[..., ::-1]
+    return None
+
+
+def _largest_value(files: Sequence[Path]) -> int:
+    """The largest value of as many bits as the deepest of some images uses, so that all are scaled alike."""
+    deepest = max((int(values.max()) for file in files if (values := _deep(file)) is not None), default=0)
+    return (1 << max(deepest.bit_length(), 8)) - 1
+
+
+def _narrowed(path: Path, largest: int) -> Pixels:
+    """An image of more than 8 bits, or the first page of several, as H×W×3 uint8."""
+    values = _deep(path) if largest > 255 else None
+    if values is None:
+        return np.array(decode(path, first_page=True).image.convert("RGB"))
+    narrow = np.round(values.astype(np.float64) * (255 / largest)).clip(0, 255).astype(np.uint8)
+    return narrow if narrow.ndim == 3 else np.repeat(narrow[..., None], 3, axis=2)
+
+
+@dataclass(frozen=True)
+class MendedMask:
+    """A mask as class indices, with what was wrong with it mended when it is read.
+
+    Attributes:
+        source: the mask as it is.
+        encoding: what its values mean.
+        wrong: kinds of findings to mend.
+        size: height and width of the image, upright.
+        raw: those in the image's file.
+        orientation: the image's EXIF orientation.
+    """
+
+    source: MaskSource
+    encoding: MaskEncoding
+    wrong: frozenset[str] | set[str]
+    size: tuple[int, int]
+    raw: tuple[int, int]
+    orientation: int
+
+    @property
+    def path(self) -> Path:
+        """The file it comes from."""
+        return self.source.path
+
+    def fits(self) -> bool:
+        """Whether the mask can be brought to the image's size."""
+        height, width = self._raw_values().shape
+        same_aspect = abs(width * self.size[0] / (height * self.size[1]) - 1) <= _ASPECT
+        return same_aspect or (self.orientation != 1 and (height, width) == self.raw)
+
+    def values(self, height: int, width: int) -> Mask:
+        """The class indices, mended."""
+        return self._indices(self._resized(self._raw_values()))
+
+    def instances(self, height: int, width: int) -> Mask | None:
+        """The objects, where nothing moved them and their file is sound."""
+        return None if {"size-mismatch", "instances"} & set(self.wrong) else self.source.instances(height, width)
+
+    def look(self, height: int, width: int) -> MaskLook:
+        """Reads it and says what it holds."""
+        return look_at_values(self.values(height, width))
+
+    def _raw_values(self) -> Mask:
+        if isinstance(self.source, MaskFile) and "pages" in self.wrong:
+            image = decode(self.source.path, first_page=True).image
+            return colour_values(image) if self.source.colours else mask_values(image, self.source.path)
+        return self.source.values(*self.size)
+
+    def _resized(self, values: Mask) -> Mask:
+        if values.shape == self.size:
+            return values
+        if values.shape == self.raw and self.orientation != 1:
+            return np.asarray(Image.fromarray(values).transpose(TURNS[self.orientation]))
+        height, width = self.size
+        scaled: Mask = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return scaled
+
+    def _indices(self, values: Mask) -> Mask:
+        """Class indices; values without a class are ignored, or give way to a sound one where the mask is lossy."""
+        present, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        place = place.reshape(values.shape)
+        meanings = [self.encoding.meaning(int(value)) for value in present]
+        if "lossy-mask" not in self.wrong:
+            table = np.array([self.encoding.task.ignore_index if meaning is None else meaning for meaning in meanings])
+            return table[place].astype(self.encoding.dtype)
+        # Where 255 means class 1, a 1 is noise.
+        moved = set(self.encoding.value_map.values())
+        meant = [
+            meaning is not None and (value in self.encoding.value_map or meaning not in moved)
+            for value, meaning in zip(present.tolist(), meanings, strict=True)
+        ]
+        sound = np.array(meant) & (counts >= _RARE * values.size)
+        if not sound.any():
+            return np.full(values.shape, self.encoding.task.ignore_index, self.encoding.dtype)
+        trusted = present[sound].astype(np.int64)
+        if len(trusted) == 1 or np.diff(trusted).min() >= _FAR:
+            # Values that lie far apart, such as 0 and 255: what lies between is what compression made of them.
+            nearest = trusted[np.abs(present[:, None].astype(np.int64) - trusted).argmin(1)]
+            table = np.array([self.encoding.meaning(int(value)) for value in nearest])
+            return table[place].astype(self.encoding.dtype)
+        table = np.array([-1 if meaning is None else meaning for meaning in meanings])
+        return _from_nearest(table[place], ~sound[place]).astype(self.encoding.dtype)
+
+
+def _from_nearest(indices: Mask, odd: Mask) -> Mask:
+    """Gives each odd pixel the index of the nearest pixel that is not odd."""
+    from scipy.ndimage import distance_transform_edt
+
+    if odd.all():
+        return indices
+    rows, columns = distance_transform_edt(odd, return_distances=False, return_indices=True)
+    mended: Mask = indices[rows, columns]
+    return mended

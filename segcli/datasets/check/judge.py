@@ -1,0 +1,253 @@
+"""A source that has been looked at: its classes and splits are settled, and what is wrong with it is known."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcli.datasets.check.kinds import Finding, refuse_errors
+from segcli.datasets.check.scan import Look, Memory, inspect
+from segcli.datasets.dataset import SPLITS, FileSample, MaskEncoding, Sample, unknown_values
+from segcli.datasets.encoding import MaskValues, infer_encoding, looks_lossy
+from segcli.datasets.layouts.base import UNDEALT, Options, Source
+from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.splits import DEFAULT_RATIOS, Dealt, deal, pick
+from segcli.errors import DataError, FileProblem, UsageError
+from segcli.parallel import Progress, silent
+
+ALIKE = 10
+"""Bits of 256 in which the perceptual hashes of two images may differ for the images to count as alike."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A source and what was seen of it.
+
+    Attributes:
+        source: with its splits dealt.
+        encoding: what the values of its masks mean; None where they do not tell.
+        looks: by split, what was seen of each pair.
+        findings: everything that is wrong or odd.
+        dealt: the splits are not the source's own.
+    """
+
+    source: Source
+    encoding: MaskEncoding | None
+    looks: Mapping[str, Sequence[Look]]
+    findings: Sequence[Finding]
+    dealt: bool = False
+
+    def settled(self) -> MaskEncoding:
+        """The encoding; raises DataError for the finding that left it open."""
+        if self.encoding is None:
+            refuse_errors([finding for finding in self.findings if finding.kind in {"ambiguous", "classes"}], "")
+            raise DataError(f"{self.source.origin} holds no mask that can be read")
+        return self.encoding
+
+    def class_pixels(self) -> dict[str, list[int]]:
+        """For each split that has masks, the pixels of each class."""
+        encoding = self.settled()
+        sums = {}
+        for split, looks in self.looks.items():
+            if any(look.values is not None for look in looks):
+                counts = [encoding.count_classes(look.values or {}) for look in looks]
+                sums[split] = [sum(column) for column in zip(*counts, strict=True)]
+        return sums
+
+    def samples(self) -> dict[str, list[Sample]]:
+        """The pairs of each split as samples of a dataset."""
+        encoding = self.settled()
+        return {split: as_samples(items, encoding) for split, items in self.source.splits.items()}
+
+
+def as_samples(items: Sequence[Pair | Sample], encoding: MaskEncoding) -> list[Sample]:
+    """Pairs as samples of a dataset."""
+    return [
+        FileSample(item.name, item.image, item.mask, encoding) if isinstance(item, Pair) else item for item in items
+    ]
+
+
+def survey(
+    source: Source, options: Options | None = None, progress: Progress = silent, memory: Memory | None = None
+) -> Survey:
+    """Looks at every file of a source, settles its classes and splits, and judges what was seen.
+
+    Args:
+        source: what was found.
+        options: how to deal splits and name classes, where the source leaves it open.
+        progress: told of each pair looked at.
+        memory: remembers looks at files that have not changed.
+
+    Raises:
+        UsageError: if the options do not fit.
+    """
+    options = options or Options()
+    looks: Mapping[str, Sequence[Look]] = inspect(source.splits, progress, memory)
+    problems: list[Finding] = []
+    encoding = None
+    seen = [look for found in looks.values() for look in found]
+    try:
+        if source.task is not None or any(look.values for look in seen):
+            encoding = _encoding(source, options, seen)
+    except FileProblem as problem:
+        problems.append(Finding(problem.kind, Path(source.origin), str(problem)))
+    undealt = UNDEALT in source.splits
+    if undealt:
+        try:
+            source, looks = _deal(source, options, looks, encoding)
+        except UsageError:
+            if options.ratios is not None or options.names or options.group_by is not None:
+                raise  # what was asked for cannot be; else there are just too few to deal
+    findings = [*source.findings, *problems, *_judge(source, encoding, looks)]
+    return Survey(source, encoding, looks, findings, undealt and not options.names)
+
+
+def _encoding(source: Source, options: Options, looks: Sequence[Look]) -> MaskEncoding:
+    if source.task is not None:
+        return MaskEncoding(source.task, source.value_map, source.colours)
+    items = [item for items in source.splits.values() for item in items]
+    masks = [
+        MaskValues(_mask_path(item), look.values, _is_jpeg(look))
+        for item, look in zip(items, looks, strict=True)
+        if look.values
+    ]
+    palette = options.palette and tuple(options.palette.values())
+    return infer_encoding(masks, options.classes, palette or None, options.ignore_index, options.value_map)
+
+
+def _mask_path(item: Pair | Sample) -> Path:
+    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
+
+
+def _is_jpeg(look: Look) -> bool:
+    return any(finding.kind == "jpeg-mask" for finding in look.findings)
+
+
+def _deal(
+    source: Source, options: Options, looks: Mapping[str, Sequence[Look]], encoding: MaskEncoding | None
+) -> tuple[Source, dict[str, Sequence[Look]]]:
+    """Deals the pairs that lie in no split; what was seen of them goes along."""
+    pairs = [item for item in source.splits[UNDEALT] if isinstance(item, Pair)]
+    seen = {pair.name: look for pair, look in zip(pairs, looks[UNDEALT], strict=True)}
+    if options.names:
+        if options.ratios is not None or options.group_by is not None:
+            raise UsageError("--names says which images are in which split; leave out --split and --group-by")
+        splits = pick(pairs, options.names)
+    else:
+        items = [Dealt(pair, _classes_in(seen[pair.name], encoding), seen[pair.name].image_digest) for pair in pairs]
+        splits = deal(items, options.ratios or DEFAULT_RATIOS, options.seed, options.group_by)
+    others = {split: items for split, items in source.splits.items() if split != UNDEALT}
+    kept = {split: looks[split] for split in others}
+    dealt = {split: [seen[pair.name] for pair in found] for split, found in splits.items()}
+    return replace(source, splits={**splits, **others}), {**dealt, **kept}
+
+
+def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
+    if encoding is None or look.values is None:
+        return frozenset()
+    meanings = {encoding.meaning(value) for value in look.values}
+    return frozenset(index for index in meanings if index is not None and index != encoding.task.ignore_index)
+
+
+def _judge(source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    for split, items in source.splits.items():
+        for item, look in zip(items, looks[split], strict=True):
+            values = list(_judge_values(item, look, encoding)) if encoding else []
+            lossy = any(finding.kind == "lossy-mask" for finding in values)
+            yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
+            yield from values
+    if encoding:
+        yield from _unseen_classes(source, encoding, looks)
+    yield from _duplicates(source, looks)
+    yield from _near_duplicates(source, looks)
+
+
+def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> Iterator[Finding]:
+    if look.values is None:
+        return
+    file, total = _mask_path(item), sum(look.values.values())
+    strange = [value for value in look.values if encoding.meaning(value) is None]
+    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange):
+        share = sum(look.values[value] for value in strange) / total
+        number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
+        message = (
+            f"{file} holds {number} without a class on {share:.1%} of its pixels; it looks "
+            f"JPEG-compressed or anti-aliased. Save masks as PNG, and scale them without smoothing (nearest neighbour)"
+        )
+        yield Finding("lossy-mask", file, message, detail=tuple(strange))
+    elif strange:
+        message = unknown_values(file, strange, encoding.task, encoding.colours)
+        yield Finding("unknown-values", file, message, detail=tuple(strange))
+    elif all(encoding.meaning(value) == encoding.task.ignore_index for value in look.values):
+        yield Finding("all-ignored", file, f"{file} is ignored from corner to corner; nothing can be learned from it")
+
+
+def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    for split, found in looks.items():
+        if not any(look.values for look in found):
+            continue
+        seen = frozenset[int]().union(*(_classes_in(look, encoding) for look in found))
+        names = [name for index, name in enumerate(encoding.task.classes) if index not in seen]
+        if names:
+            listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+            message = f"no {split} mask holds {listed} ({len(names)} of {encoding.task.num_classes} classes)"
+            yield Finding("unseen-class", Path(source.origin), message)
+
+
+def _duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    """The same image file twice: across splits it is an error, within one a note."""
+    first: dict[str, tuple[str, Path]] = {}
+    for split in sorted(source.splits, key=_from_test_down):
+        for item, look in zip(source.splits[split], looks[split], strict=True):
+            if not look.image_digest or not isinstance(item, Pair):
+                continue
+            if look.image_digest not in first:
+                first[look.image_digest] = split, item.image
+                continue
+            other_split, other = first[look.image_digest]
+            if other_split == split:
+                yield Finding("repeated", item.image, f"{item.image} and {other} are the same image, both in {split}")
+            else:
+                message = (
+                    f"{item.image} ({split}) is also {other} ({other_split}); figures on {other_split} would flatter"
+                )
+                yield Finding("duplicate", item.image, message)
+
+
+def _from_test_down(split: str) -> int:
+    return -SPLITS.index(split) if split in SPLITS else 1
+
+
+def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    """Images of two splits that hardly differ: frames of one video, the same photo scaled or stored anew."""
+    hashes = {split: _as_words([look.likeness for look in found]) for split, found in looks.items()}
+    telling = {split: [_tells(look.likeness) for look in found] for split, found in looks.items()}
+    for one, other in combinations(sorted(looks, key=_from_test_down), 2):
+        alike: dict[int, tuple[int, int]] = defaultdict(lambda: (ALIKE + 1, -1))
+        for place, words in enumerate(hashes[one]):
+            if not telling[one][place]:
+                continue
+            distances = np.bitwise_count(hashes[other] ^ words).sum(axis=1)
+            for match in np.flatnonzero(distances <= ALIKE).tolist():
+                alike[match] = min(alike[match], (int(distances[match]), place))
+        for match, (distance, place) in alike.items():
+            a, b = source.splits[other][match], source.splits[one][place]
+            same = looks[other][match].image_digest == looks[one][place].image_digest
+            if isinstance(a, Pair) and isinstance(b, Pair) and not same and telling[other][match]:
+                message = f"{a.image} ({other}) looks like {b.image} ({one}): {distance} of 256 bits differ"
+                yield Finding("near-duplicate", a.image, message)
+
+
+def _tells(likeness: int) -> bool:
+    """Whether a hash says anything: those of flat pictures are nearly all 0, or nearly all 1."""
+    return 3 * ALIKE <= likeness.bit_count() <= 256 - 3 * ALIKE
+
+
+def _as_words(hashes: Sequence[int]) -> NDArray[np.uint64]:
+    """256-bit numbers as N×4 words."""
+    content = b"".join(number.to_bytes(32) for number in hashes)
+    return np.frombuffer(content, np.uint64).reshape(-1, 4)

@@ -1,0 +1,136 @@
+"""The data doctor: everything that is wrong with a dataset, and the command that mends it."""
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from segcli.datasets.check.judge import Survey, survey
+from segcli.datasets.check.kinds import KINDS, Finding, Kind, Severity
+from segcli.datasets.check.scan import broken
+from segcli.datasets.layouts.base import Options
+from segcli.datasets.open import open_source
+from segcli.parallel import Progress, silent
+
+_BY_SEVERITY = list(Severity)
+
+
+@dataclass(frozen=True)
+class Row:
+    """All findings of one kind.
+
+    Attributes:
+        kind: what they are.
+        findings: in the order of the files.
+        command: what mends them; empty where nobody but a person can.
+        option: the part of the command that does it.
+    """
+
+    kind: Kind
+    findings: Sequence[Finding]
+    command: str = ""
+    option: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        root: the dataset.
+        survey: what was seen of it.
+        rows: a row a kind of finding, the worst first.
+    """
+
+    root: Path
+    survey: Survey
+    rows: Sequence[Row]
+
+    @property
+    def pairs(self) -> dict[str, int]:
+        """Pairs by split."""
+        return {split: len(items) for split, items in self.survey.source.splits.items()}
+
+    def count(self, severity: Severity) -> int:
+        """Findings of a severity."""
+        return sum(len(row.findings) for row in self.rows if row.kind.severity is severity)
+
+    @property
+    def errors(self) -> int:
+        """Findings that would make training or its figures wrong."""
+        return self.count(Severity.ERROR)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "dataset": str(self.root),
+            "pairs": self.pairs,
+            **{f"{severity.value}s": self.count(severity) for severity in Severity},
+            "findings": [
+                {
+                    "kind": row.kind.name,
+                    "severity": row.kind.severity.value,
+                    "what": row.kind.title,
+                    "count": len(row.findings),
+                    "mend": row.command,
+                    "files": [{"file": str(item.file), "message": item.message} for item in row.findings],
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def check(
+    root: Path, layout: str | None = None, options: Options | None = None, progress: Progress = silent, typed: str = ""
+) -> Report:
+    """Decodes every file of a dataset and judges what it holds.
+
+    Args:
+        root: a prepared dataset, a folder with images/ and masks/, or a native dataset.
+        layout: its layout; None tells it by what lies in the folder.
+        options: how to read it, where the layout leaves that open.
+        progress: told of each pair.
+        typed: the arguments to repeat in the commands that mend; empty is the folder.
+
+    Raises:
+        UsageError: if the folder is no dataset.
+        DataError: if it cannot be read at all.
+    """
+    options = options or Options()
+    found = survey(open_source(root, layout, options), options, progress)
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in found.findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    kinds = sorted((KINDS[name] for name in by_kind), key=lambda kind: _BY_SEVERITY.index(kind.severity))
+    rows = []
+    for kind in kinds:
+        option = _option(kind, found, by_kind[kind.name], root)
+        command = f"seg dataset check {typed or shlex.quote(str(root))} {option}" if option else ""
+        rows.append(Row(kind, by_kind[kind.name], command, option))
+    return Report(root, found, rows)
+
+
+def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) -> str:
+    """The option that mends a kind of finding; empty where there is none."""
+    if kind.name == "ambiguous":
+        return "--map 255=1"
+    if kind.name == "colour-mask" and found.source.task is None:
+        return "--palette auto"
+    if kind.name == "near-duplicate" and found.dealt:
+        return "--group-by REGEX"
+    if kind.name == "unknown-values" and found.source.task is None:
+        value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
+        if holders > max(2, sum(map(len, found.looks.values())) // 4):
+            return f"--map {value}=CLASS"
+    left = sum(map(len, found.looks.values())) - sum(map(broken, chain(*found.looks.values())))
+    return f"--fix {shlex.quote(_mended_name(root))}" if kind.mended and found.encoding is not None and left else ""
+
+
+def _mended_name(root: Path) -> str:
+    """A folder for the mended copy: here, or beside the dataset where here lies within it."""
+    name = f"{root.resolve().name}-mended"
+    return name if not Path.cwd().is_relative_to(root.resolve()) else os.path.relpath(root.resolve().with_name(name))

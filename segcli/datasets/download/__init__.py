@@ -1,0 +1,1 @@
+"""What may be fetched, fetched and unpacked safely."""

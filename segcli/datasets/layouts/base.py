@@ -1,0 +1,81 @@
+"""A dataset as it was found, before it is looked at: files in splits, and what their values mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.dataset import Sample
+from segcli.datasets.layouts.pairing import Pair
+from segcli.task import Colour, Task
+
+UNDEALT = ""
+"""The split of pairs that are still to be dealt to train, val and test."""
+
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Folders and files of these names are splits."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read a source that leaves it open.
+
+    Attributes:
+        images: folder of images below the source.
+        masks: folder of masks, or the annotation file, below the source.
+        image_name: the stem of an image, with `{name}` for what it has in common with its mask.
+        mask_name: likewise that of a mask.
+        palette: RGB colour by class name, where masks hold colours; empty finds the colours in the masks; None where
+            masks hold indices.
+        ratios: shares of train, val and maybe test, which need not sum to 1; None is 0.8 and 0.2.
+        names: by split, a file that lists the names of its images; empty where ratios decide.
+        group_by: regular expression; images whose names give the same match stay in one split.
+        seed: of the split.
+        classes: names, or their number; None counts them.
+        ignore_index: the mask value that is ignored; None is 255 where nothing speaks against it.
+        value_map: what other mask values mean.
+        variant: which of a layout's variants; None is its first.
+    """
+
+    images: str = "images"
+    masks: str = "masks"
+    image_name: str = "{name}"
+    mask_name: str = "{name}"
+    palette: Mapping[str, Colour] | None = None
+    ratios: Sequence[float] | None = None
+    names: Mapping[str, Path] = field(default_factory=dict)
+    group_by: str | None = None
+    seed: int = 0
+    classes: Sequence[str] | int | None = None
+    ignore_index: int | None = None
+    value_map: Mapping[int, int] = field(default_factory=dict)
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset as it was found.
+
+    Attributes:
+        name: what it is called.
+        origin: where it lies, for the record.
+        splits: by split, files, or samples that are made; those of UNDEALT are still to be dealt.
+        task: its classes; None where the values of the masks tell them.
+        value_map: what values in the masks mean, where they are not class indices.
+        colours: these values are colours (0xRRGGBB).
+        findings: what was wrong while finding it: files without a partner and the like.
+        categories: groups of classes, where the dataset has them.
+    """
+
+    name: str
+    origin: str
+    splits: Mapping[str, Sequence[Pair | Sample]]
+    task: Task | None = None
+    value_map: Mapping[int, int] = field(default_factory=dict)
+    colours: bool = False
+    findings: Sequence[Finding] = ()
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -1,0 +1,156 @@
+"""Images and masks in folders, matched by name."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segcli.datasets.check.kinds import Finding
+from segcli.datasets.masks import MaskFile, MaskSource
+from segcli.errors import DataError, UsageError
+from segcli.io.images import find_images
+
+ANY_NAME = "{name}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its mask.
+
+    Attributes:
+        name: path below the folder, without suffix, with forward slashes.
+        image: the file.
+        mask: None where there is none, as in a test split.
+    """
+
+    name: str
+    image: Path
+    mask: MaskSource | None
+
+
+def match_pairs(
+    images: Path, masks: Path, image_name: str = ANY_NAME, mask_name: str = ANY_NAME, colours: bool = False
+) -> tuple[list[Pair], list[Finding]]:
+    """Pairs the files of two folders by their paths without suffix.
+
+    Args:
+        images: folder of images.
+        masks: folder of masks.
+        image_name: the stem of an image, as `{name}_rgb`; files of other names are passed over.
+        mask_name: likewise that of a mask.
+        colours: the masks hold colours.
+
+    Returns:
+        The pairs in the order of their names, and what stands alone or twice.
+
+    Raises:
+        DataError: if a folder is missing or empty, or no name stands in both.
+    """
+    mask_files, mask_findings = _by_name(masks, mask_name)
+    beside = set(mask_files.values()) if images.resolve() == masks.resolve() else set()
+    image_files, image_findings = _by_name(images, image_name, beside)
+    for folder, files, pattern in ((images, image_files, image_name), (masks, mask_files, mask_name)):
+        if not files:
+            raise DataError(f"{folder} holds no images{'' if pattern == ANY_NAME else f' named {pattern}'}")
+    both = sorted(image_files.keys() & mask_files.keys())
+    if not both:
+        raise DataError(_no_partner(images, masks, image_files, mask_files))
+    alone = [_alone(name, image_files, mask_files, images, masks) for name in sorted(image_files.keys() ^ mask_files)]
+    pairs = [Pair(name, image_files[name], MaskFile(mask_files[name], colours)) for name in both]
+    return pairs, [*image_findings, *mask_findings, *alone]
+
+
+def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], list[Finding]]:
+    """The images of a folder without masks, as `match_pairs` gives pairs."""
+    files, findings = _by_name(folder, image_name)
+    return [Pair(name, files[name], None) for name in sorted(files)], findings
+
+
+def _by_name(folder: Path, pattern: str, others: Collection[Path] = ()) -> tuple[dict[str, Path], list[Finding]]:
+    before, mark, after = pattern.partition(ANY_NAME)
+    if not mark:
+        raise UsageError(f"{pattern!r} says nothing of where the name stands; write it as in '{{name}}_mask'")
+    found: dict[str, Path] = {}
+    findings = []
+    for path in find_images(folder):
+        stem = path.stem
+        if path in others or not (
+            stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+        ):
+            continue
+        if not _is_plain(path.name):
+            message = f"{str(path)!r} is not named in UTF-8, or with control characters; rename it"
+            findings.append(Finding("name", folder / repr(path.name), message))
+            continue
+        name = (path.relative_to(folder).parent / stem[len(before) : len(stem) - len(after)]).as_posix()
+        if name in found:
+            message = f"{path} and {found[name]} have the same stem; rename one"
+            findings.append(Finding("same-stem", path, message))
+        else:
+            found[name] = path
+    return found, findings
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name can be written in a list and a terminal."""
+    return name.isprintable() and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _alone(name: str, images: Mapping[str, Path], masks: Mapping[str, Path], *folders: Path) -> Finding:
+    of_image = name in images
+    file, other = (images[name], folders[1]) if of_image else (masks[name], folders[0])
+    message = f"{file} has no partner of the same stem in {other}; add it or remove the file"
+    return Finding("no-mask" if of_image else "no-image", file, message)
+
+
+def _no_partner(images: Path, masks: Path, image_files: Mapping[str, Path], mask_files: Mapping[str, Path]) -> str:
+    patterns = _likely_patterns([*image_files], [*mask_files])
+    shown = f"{next(iter(image_files.values())).name} and {next(iter(mask_files.values())).name}"
+    problem = f"no image of {images} has a mask of the same stem in {masks} (they are named like {shown})"
+    if patterns is None:
+        return f"{problem}; rename them, or say how they are named with --image-name and --mask-name"
+    return f"{problem}; add {' '.join(patterns)}"
+
+
+def _likely_patterns(images: Sequence[str], masks: Sequence[str]) -> list[str] | None:
+    """The options under which most names would match: what all images, or all masks, begin or end with is cut off."""
+    image_before, image_after = _ends(images)
+    mask_before, mask_after = _ends(masks)
+    shared = _common_start([image_before, mask_before])
+    image_before, mask_before = image_before.removeprefix(shared), mask_before.removeprefix(shared)
+    if shared and (image_before or mask_before):
+        return None
+    shared = _common_start([image_after[::-1], mask_after[::-1]])[::-1]
+    ends = [(image_after.removesuffix(shared), mask_after.removesuffix(shared)), (image_after, mask_after)]
+    if image_after and mask_after.startswith(image_after):  # as in 010 and 010_mask, which all end in 0
+        ends.insert(0, ("", mask_after.removeprefix(image_after)))
+    if mask_after and image_after.startswith(mask_after):
+        ends.insert(0, (image_after.removeprefix(mask_after), ""))
+    for cut_image, cut_mask in (*ends, ("", mask_after), (image_after, "")):
+        image_name, mask_name = f"{image_before}{{name}}{cut_image}", f"{mask_before}{{name}}{cut_mask}"
+        if _cut(images, image_name) & _cut(masks, mask_name):
+            options = {"--image-name": image_name, "--mask-name": mask_name}
+            return [f"{option} '{value}'" for option, value in options.items() if value != ANY_NAME] or None
+    return None
+
+
+def _ends(names: Sequence[str]) -> tuple[str, str]:
+    """What all stems begin with, and what the rest of them ends with."""
+    stems = [name.rsplit("/", 1)[-1] for name in names]
+    if len(stems) == 1:
+        return "", ""
+    before = _common_start(stems)
+    return before, _common_start([stem[len(before) :][::-1] for stem in stems])[::-1]
+
+
+def _common_start(words: Sequence[str]) -> str:
+    first, last = min(words), max(words)
+    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:length]
+
+
+def _cut(names: Sequence[str], pattern: str) -> set[str]:
+    before, _, after = pattern.partition(ANY_NAME)
+    stems = {name.rsplit("/", 1)[-1] for name in names}
+    return {
+        stem[len(before) : len(stem) - len(after)] for stem in stems if stem.startswith(before) and stem.endswith(after)
+    }

@@ -1,0 +1,139 @@
+"""Prepared datasets: the folder that everything reads, after `preparing.py` has written it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segcli.datasets.check.judge import as_samples
+from segcli.datasets.check.kinds import Finding, refuse_errors
+from segcli.datasets.dataset import SPLITS, Dataset, MaskEncoding
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.pairing import Pair, list_images, match_pairs
+from segcli.datasets.masks import MaskFile
+from segcli.datasets.prepared.manifest import Manifest
+from segcli.errors import ConfigError, DataError
+from segcli.task import Task
+from segcli.yamlfile import read_yaml
+
+DESCRIPTION = "dataset.yml"
+FORMAT = 2
+
+
+def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
+    """Opens a prepared dataset by its description; no image or mask is read unless it changed since.
+
+    Args:
+        root: the folder.
+        ignore_index: what ignored pixels are to be called; None leaves the value in the files.
+
+    Raises:
+        DataError: if the description is missing or does not match the folder.
+    """
+    description = Description.read(root)
+    task = description.task
+    value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
+    task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
+    encoding = MaskEncoding(task, value_map)
+    splits = {split: as_samples(pairs, encoding) for split, pairs in description.pairs(root).items()}
+    fingerprint, remarks = description.fingerprint, []
+    manifest = Manifest.read(root)
+    changed = manifest.refresh(root)
+    if changed:
+        fingerprint = manifest.fingerprint()
+        number = f"{len(changed)} file{'s' * (len(changed) > 1)}"
+        remarks.append(
+            f"{number} of {root} changed since it was prepared (as {changed[0]}); its pixel counts are those of "
+            f"before: check it with `seg dataset check {root}`, or prepare it again"
+        )
+    return Dataset(description.name, task, splits, description.pixels, fingerprint, description.categories, remarks)
+
+
+def is_prepared(root: Path) -> bool:
+    """Whether a folder holds a description of a prepared dataset; other programs call other files dataset.yml, too."""
+    path = root / DESCRIPTION
+    try:
+        return path.is_file() and {"format", "splits", "fingerprint"} <= read_yaml(path).values.keys()
+    except ConfigError:
+        return False
+
+
+def prepared_source(root: Path) -> Source:
+    """A prepared dataset as a source, to be checked anew; nothing that is wrong with its files is raised.
+
+    Raises:
+        DataError: if the description is missing or damaged.
+    """
+    description = Description.read(root)
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    for split, number in description.counts.items():
+        splits[split], alone = _pairs_of(root, split, split in description.pixels)
+        findings += alone
+        if len(splits[split]) + len(alone) < number:
+            message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
+            findings.append(Finding("missing", root / DESCRIPTION, message))
+    changed = Manifest.read(root).refresh(root)
+    findings += [Finding("changed", root / path, f"{root / path} changed since it was prepared") for path in changed]
+    return Source(
+        description.name, str(root), splits, description.task, findings=findings, categories=description.categories
+    )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What dataset.yml says."""
+
+    name: str
+    task: Task
+    counts: Mapping[str, int]
+    pixels: Mapping[str, Sequence[int]]
+    fingerprint: str
+    categories: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def read(cls, root: Path) -> "Description":
+        """Reads it; raises DataError where it is missing or damaged."""
+        path = root / DESCRIPTION
+        if not is_prepared(root):
+            raise DataError(f"{root} holds no {DESCRIPTION} of a prepared dataset")
+        values = read_yaml(path).values
+        try:
+            splits = {split: values["splits"][split] for split in SPLITS if values["splits"].get(split)}
+            return cls(
+                str(values["name"]),
+                Task.from_json(values),
+                {split: int(entry["images"]) for split, entry in splits.items()},
+                {split: entry["pixels"] for split, entry in splits.items() if "pixels" in entry},
+                str(values["fingerprint"]),
+                values.get("categories", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
+
+    def pairs(self, root: Path) -> dict[str, list[Pair]]:
+        """The pairs of each split; raises DataError where they are not as many as were written."""
+        splits = {}
+        for split, number in self.counts.items():
+            pairs, findings = _pairs_of(root, split, split in self.pixels)
+            refuse_errors(findings, f"seg dataset check {root}")
+            if len(pairs) != number:
+                raise DataError(
+                    f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}; prepare it again"
+                )
+            splits[split] = pairs
+        return splits
+
+
+def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
+    if not with_masks:
+        return list_images(root / "images" / split)
+    pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
+    instances = root / "instances" / split
+    if instances.is_dir():
+        pairs = [
+            replace(pair, mask=MaskFile(pair.mask.path, instance_path=path))
+            if pair.mask and (path := instances / f"{pair.name}.png").is_file()
+            else pair
+            for pair in pairs
+        ]
+    return pairs, findings

@@ -1,0 +1,1 @@
+"""Figures of a dataset, and a page that shows them."""

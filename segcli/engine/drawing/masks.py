@@ -1,0 +1,236 @@
+"""Pictures of masks: overlays, panels beside the truth, grids of training batches."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from segcli.datasets.dataset import Sample
+from segcli.engine.prediction.predictor import Predictor, predict_mask
+from segcli.io.images import Mask, Pixels, read_image, write_image
+from segcli.parallel import Progress, silent
+from segcli.task import IGNORED_COLOUR, Colour, Task
+
+_INK: Colour = (32, 32, 36)
+_PAPER: Colour = (255, 255, 255)
+_WRONG: Colour = (226, 36, 60)
+_GAP = 6
+_SMALLEST = 192
+
+
+def colour_mask(mask: Mask, task: Task) -> Pixels:
+    """Paints a mask (H×W) in the task's colours (H×W×3)."""
+    table = np.full((max(256, task.ignore_index + 1, task.num_classes), 3), IGNORED_COLOUR, np.uint8)
+    table[: task.num_classes] = task.palette
+    table[task.ignore_index] = IGNORED_COLOUR
+    painted: Pixels = table[mask]
+    return painted
+
+
+def overlay(image: Pixels, mask: Mask, task: Task, alpha: float = 0.55, legend: bool = True) -> Pixels:
+    """Blends a mask over its image, with contours and a legend of the classes in it.
+
+    Args:
+        image: H×W×3 uint8 RGB.
+        mask: H×W class indices.
+        task: colours and names.
+        alpha: share of the mask's colour, 0…1.
+        legend: write the class names on a strip below.
+
+    Returns:
+        H'×W'×3 uint8, higher than the image by the legend; a small image is enlarged by a whole factor.
+    """
+    image, mask = _enlarged(image), _enlarged(mask)
+    colours = colour_mask(mask, task)
+    blended = np.round(image * (1 - alpha) + colours * alpha).astype(np.uint8)
+    visible = _is_background(mask, task)
+    blended[visible] = image[visible]
+    blended = _with_contours(blended, mask, task)
+    return _stack([blended, _legend(mask, task, blended.shape[1])], axis=0) if legend else blended
+
+
+def _is_background(mask: Mask, task: Task) -> Any:
+    """Where a mask shows a background painted black: the image is left as it is there."""
+    if task.palette[0] == (0, 0, 0):
+        return mask == 0
+    return np.zeros(mask.shape, bool)
+
+
+def _with_contours(picture: Pixels, mask: Mask, task: Task) -> Pixels:
+    """Draws the edge of every class in its full colour, inside a thin light line."""
+    picture = picture.copy()
+    thickness = max(round(min(mask.shape) / 400), 1)
+    for index in np.unique(mask):
+        if index == task.ignore_index or (index == 0 and task.palette[0] == (0, 0, 0)):
+            continue
+        region = (mask == index).astype(np.uint8)
+        contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, task.palette[index], thickness, cv2.LINE_AA)
+    return picture
+
+
+def panel(image: Pixels, truth: Mask | None, prediction: Mask, task: Task) -> Pixels:
+    """Sets image, truth, prediction and errors side by side, with titles and a legend.
+
+    Args:
+        image: H×W×3 uint8 RGB.
+        truth: H×W class indices; None leaves out truth and errors.
+        prediction: H×W class indices.
+        task: colours and names.
+    """
+    image, prediction = _enlarged(image), _enlarged(prediction)
+    truth = None if truth is None else _enlarged(truth)
+    columns = [("image", image)]
+    if truth is not None:
+        columns.append(("truth", colour_mask(truth, task)))
+    columns.append(("prediction", colour_mask(prediction, task)))
+    if truth is not None:
+        columns.append((_error_title(truth, prediction, task), errors(image, truth, prediction, task)))
+    titled = [_stack([_title(text, picture.shape[1]), picture], axis=0) for text, picture in columns]
+    row = _stack([part for picture in titled for part in (_blank(picture.shape[0], _GAP), picture)][1:], axis=1)
+    shown = prediction if truth is None else np.concatenate([truth.ravel(), prediction.ravel()])
+    return _stack([row, _legend(shown, task, row.shape[1])], axis=0)
+
+
+def errors(image: Pixels, truth: Mask, prediction: Mask, task: Task) -> Pixels:
+    """Marks wrong pixels red on a pale grey image (H×W×3); ignored pixels are light."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    picture = np.repeat((96 + grey * 0.6)[..., None], 3, axis=2).astype(np.uint8)
+    valid = truth != task.ignore_index
+    picture[~valid] = IGNORED_COLOUR
+    picture[valid & (truth != prediction)] = _WRONG
+    return picture
+
+
+def _error_title(truth: Mask, prediction: Mask, task: Task) -> str:
+    valid = truth != task.ignore_index
+    wrong = (truth != prediction)[valid].mean() if valid.any() else 0.0
+    return f"errors: {wrong:.1%}"
+
+
+def draw_samples(
+    predictor: Predictor, samples: Sequence[Sample], folder: Path, blend: bool, progress: Progress = silent
+) -> list[Path]:
+    """Draws the prediction on each sample: blended over the image, or as a panel beside the truth.
+
+    Args:
+        predictor: the model.
+        samples: with masks.
+        folder: where the pictures go.
+        blend: overlays instead of panels.
+        progress: told of each picture.
+
+    Returns:
+        The pictures.
+    """
+    task, written = predictor.card.task, []
+    for done, sample in enumerate(samples, 1):
+        image, truth = sample.read()
+        prediction = predict_mask(predictor, image)
+        picture = overlay(image, prediction, task) if blend else panel(image, truth, prediction, task)
+        written.append(_save(folder, sample.name, blend, picture))
+        progress("drawing", done, len(samples))
+    return written
+
+
+def draw_files(
+    predictor: Predictor,
+    images: Sequence[tuple[Path, str]],
+    folder: Path,
+    blend: bool,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Draws the prediction on images that have no masks; each has a path and the name of its picture."""
+    task, written = predictor.card.task, []
+    for done, (path, name) in enumerate(images, 1):
+        image = read_image(path)
+        prediction = predict_mask(predictor, image)
+        picture = overlay(image, prediction, task) if blend else panel(image, None, prediction, task)
+        written.append(_save(folder, name, blend, picture))
+        progress("drawing", done, len(images))
+    return written
+
+
+def _save(folder: Path, name: str, blend: bool, picture: Pixels) -> Path:
+    path = folder / ("overlays" if blend else "panels") / f"{name}.png"
+    write_image(path, picture)
+    return path
+
+
+def save_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None:
+    """Draws training crops, each above its mask.
+
+    Args:
+        path: the picture.
+        items: images 3×h×w uint8 and masks h×w, as tensors.
+        task: colours and names.
+    """
+    columns = []
+    for image, mask in items:
+        pixels = _enlarged(image.permute(1, 2, 0).numpy())
+        painted = colour_mask(_enlarged(mask.numpy()), task)
+        columns.append(_stack([pixels, _blank(_GAP, pixels.shape[1]), painted], axis=0))
+        columns.append(_blank(columns[-1].shape[0], _GAP))
+    row = _stack(columns[:-1], axis=1)
+    present = np.concatenate([mask.numpy().ravel() for _, mask in items])
+    write_image(path, _stack([row, _legend(present, task, row.shape[1])], axis=0))
+
+
+def save_panels(path: Path, predictor: Predictor, samples: Sequence[Sample]) -> None:
+    """Draws a panel for each of a few samples, one below the other."""
+    task = predictor.card.task
+    panels = []
+    for sample in samples:
+        image, truth = sample.read()
+        panels.append(panel(image, truth, predict_mask(predictor, image), task))
+    width = max(picture.shape[1] for picture in panels)
+    write_image(path, _stack([_widened(picture, width) for picture in panels], axis=0))
+
+
+def _legend(mask: Mask, task: Task, width: int) -> Pixels:
+    """A strip of colour swatches and names of the classes that occur, wrapped to a width."""
+    font = ImageFont.load_default(13)
+    indices = [int(index) for index in np.unique(mask)]
+    names = [(task.classes[i], task.palette[i]) for i in indices if i < task.num_classes and i != task.ignore_index]
+    if task.ignore_index in indices:
+        names.append(("ignored", IGNORED_COLOUR))
+    places, x, y = [], 8, 6
+    for name, colour in names:
+        needed = 20 + round(font.getlength(name)) + 14
+        if x + needed > width and x > 8:
+            x, y = 8, y + 20
+        places.append((x, y, name, colour))
+        x += needed
+    strip = Image.new("RGB", (width, y + 22), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    for x, y, name, colour in places:
+        draw.rectangle((x, y + 1, x + 13, y + 14), fill=colour, outline=_INK)
+        draw.text((x + 20, y - 1), name, fill=_INK, font=font)
+    return np.asarray(strip)
+
+
+def _enlarged(pixels: Any) -> Any:
+    """Repeats the pixels of a small picture, so that titles and legend have room beside it."""
+    factor = max(round(_SMALLEST / min(pixels.shape[:2])), 1)
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else pixels
+
+
+def _title(text: str, width: int) -> Pixels:
+    strip = Image.new("RGB", (width, 22), _PAPER)
+    ImageDraw.Draw(strip).text((4, 3), text, fill=_INK, font=ImageFont.load_default(13))
+    return np.asarray(strip)
+
+
+def _blank(height: int, width: int) -> Pixels:
+    return np.full((height, width, 3), _PAPER, np.uint8)
+
+
+def _widened(picture: Pixels, width: int) -> Pixels:
+    return _stack([picture, _blank(picture.shape[0], width - picture.shape[1])], axis=1)
+
+
+def _stack(parts: Sequence[Pixels], axis: int) -> Pixels:
+    return np.concatenate(parts, axis=axis)

@@ -1,0 +1,1 @@
+"""From images to masks: predictors, and what wraps them."""

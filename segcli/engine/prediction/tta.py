@@ -1,0 +1,158 @@
+"""Test-time augmentation: a predictor that averages another one's probabilities over views of the image."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segcli.datasets.dataset import Sample
+from segcli.engine.evaluation.evaluate import evaluate
+from segcli.engine.evaluation.scores import Logits, Scores
+from segcli.engine.prediction.predictor import Predictor, Resizing, resize_images, resize_logits
+from segcli.errors import UsageError, did_you_mean
+from segcli.io.card import ModelCard
+from segcli.io.images import Pixels
+from segcli.parallel import Progress, silent
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which views are averaged.
+
+    Attributes:
+        name: as on the command line.
+        scales: factors of height and width.
+        turns: quarter turns, anticlockwise.
+        flip: each view mirrored as well.
+    """
+
+    name: str
+    scales: tuple[float, ...] = (1.0,)
+    turns: tuple[int, ...] = (0,)
+    flip: bool = False
+
+    @property
+    def cost(self) -> float:
+        """Pixels through the network for each pixel of the image."""
+        return sum(scale**2 for scale in self.scales) * len(self.turns) * (1 + self.flip)
+
+    def views(self) -> Iterator[tuple[float, int, bool]]:
+        """Scale, quarter turns and mirroring of each view."""
+        for scale in self.scales:
+            for turns in self.turns:
+                for mirrored in (False, True) if self.flip else (False,):
+                    yield scale, turns, mirrored
+
+
+POLICIES = {
+    policy.name: policy
+    for policy in (
+        Policy("none"),
+        Policy("flip", flip=True),
+        Policy("scales", scales=(0.75, 1.0, 1.25)),
+        Policy("scales-flip", scales=(0.75, 1.0, 1.25), flip=True),
+        Policy("d4", turns=(0, 1, 2, 3), flip=True),
+    )
+}
+DEFAULT = "flip"
+
+
+def find_policy(name: str) -> Policy:
+    """The policy of a name.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name not in POLICIES:
+        raise UsageError(f"unknown TTA policy {name!r}; {did_you_mean(name, POLICIES)}")
+    return POLICIES[name]
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A predictor that shows another one several views of each image and averages the probabilities.
+
+    Attributes:
+        inner: a predictor that takes any size.
+        policy: the views.
+    """
+
+    inner: Predictor
+    policy: Policy
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the predictor inside."""
+        return self.inner.card
+
+    def __call__(self, images: Pixels) -> Logits:
+        """Computes the logarithm of the mean probabilities, which are logits again."""
+        views = list(self.policy.views())
+        if len(views) == 1 and views[0] == (1.0, 0, False):
+            return self.inner(images)
+        mean = sum(softmax(self._view(images, *view)) for view in views) / len(views)
+        logits: Logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny)).astype(np.float32)
+        return logits
+
+    def _view(self, images: Pixels, scale: float, turns: int, mirrored: bool) -> Logits:
+        """The logits of one view, put back in the image's place."""
+        height, width = images.shape[1:3]
+        size = (max(round(height * scale), 1), max(round(width * scale), 1))
+        seen = images if size == (height, width) else resize_images(images, size)
+        seen = np.rot90(seen[:, :, ::-1] if mirrored else seen, turns, axes=(1, 2))
+        logits = np.rot90(self.inner(np.ascontiguousarray(seen)), -turns, axes=(2, 3))
+        logits = logits[..., ::-1] if mirrored else logits
+        return logits if size == (height, width) else resize_logits(logits, (height, width))
+
+
+def softmax(logits: Logits) -> Logits:
+    """Probabilities of logits N×C×H×W, over the classes."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Logits = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def with_policy(predictor: Predictor, policy: Policy) -> Predictor:
+    """The predictor with views averaged inside its resizing, so that scales are relative to the network's size."""
+    if isinstance(predictor, Resizing):
+        return Resizing(Augmented(predictor.inner, policy), predictor.inference)
+    return Augmented(predictor, policy)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a policy gives and costs.
+
+    Attributes:
+        policy: the views.
+        scores: on the split.
+        seconds_per_image: wall time, reading and counting included.
+    """
+
+    policy: Policy
+    scores: Scores
+    seconds_per_image: float
+
+
+def compare(
+    predictor: Predictor, samples: Sequence[Sample], policies: Sequence[Policy], progress: Progress = silent
+) -> list[Trial]:
+    """Evaluates each policy on the samples.
+
+    Args:
+        predictor: the model, without augmentation.
+        samples: with masks.
+        policies: what to compare.
+        progress: told of each image of each policy.
+    """
+    trials = []
+    for policy in policies:
+        started = time.perf_counter()
+        scores = evaluate(
+            with_policy(predictor, policy),
+            samples,
+            progress=lambda _, done, total, name=policy.name: progress(f"policy {name}", done, total),  # type: ignore[misc]
+        )
+        trials.append(Trial(policy, scores, (time.perf_counter() - started) / len(samples)))
+    return trials

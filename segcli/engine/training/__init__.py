@@ -1,0 +1,1 @@
+"""Training: one loop, and a file for each thing that it is made of."""

@@ -1,0 +1,289 @@
+"""Training batches: which samples, in which order, cropped and varied how, is a function of (seed, epoch, place)."""
+
+import os
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segcli.components.augmentations import Light
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset as Samples
+from segcli.datasets.dataset import Sample
+from segcli.datasets.holders import find_holders
+from segcli.datasets.open import open_dataset
+from segcli.engine.training.cache import cached
+from segcli.engine.training.crops import Crop, CropPlan, cut, largest_share, paste
+from segcli.engine.training.distributed import ALONE, Processes
+from segcli.engine.training.events import Observer, Progressed, Said
+from segcli.engine.training.order import ANY, Deal, Order, Turn
+from segcli.errors import SegError, UsageError
+from segcli.io.images import Mask
+from segcli.parallel import Progress, silent
+from segcli.task import Colour
+
+Batch = tuple[Tensor, Tensor]
+
+_REDRAWS = 10
+"""Times that a crop is drawn again where one class takes too much of it."""
+
+
+@contextmanager
+def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE) -> Iterator[Samples]:
+    """Opens the dataset of a config, its training samples cached while the block runs."""
+
+    def progress(*place: Any) -> None:
+        observe(Progressed(*place))
+
+    dataset = open_dataset(config.dataset, progress)
+    for remark in dataset.remarks:
+        observe(Said(remark))
+    folder = next(path for path in (config.output_dir, *config.output_dir.resolve().parents) if path.is_dir())
+    with ExitStack() as stack:
+        samples = None
+        if processes.local_rank == 0:  # one cache a machine
+            kept = cached(dataset.split("train"), config.dataset.cache, folder, progress)
+            samples, note = stack.enter_context(kept)
+            if samples is not dataset.split("train"):
+                observe(Said(note))
+        samples = processes.gather(samples)[processes.rank - processes.local_rank]
+        assert samples is not None
+        yield replace(dataset, splits={**dataset.splits, "train": samples})
+
+
+def training_crops(
+    config: RunConfig, dataset: Samples, samples: Sequence[Sample], fill: Colour, progress: Progress = silent
+) -> "TrainingCrops":
+    """The crops that a config asks for.
+
+    Args:
+        config: the run's.
+        dataset: what is trained on.
+        samples: its train split, as it is or cached.
+        fill: colour of padding.
+        progress: told of each mask that is read to find its classes, where a draw depends on them.
+
+    Raises:
+        ConfigError: if the augmentation names a class or a transform that there is not.
+        DataError: if a mask cannot be read.
+    """
+    side, augmentation, balance = config.train.image_size, config.augmentation, config.train.class_balance
+    pasted = augmentation.pasted_classes(dataset.task, dataset.class_share("train"))
+    asked = balance > 0 or (augmentation.copy_paste > 0 and pasted)
+    return TrainingCrops(
+        samples,
+        (side, side) if isinstance(side, int) else side,
+        augmentation,
+        config.seed,
+        fill,
+        dataset.task.ignore_index,
+        balance,
+        find_holders(dataset.split("train"), dataset.task, progress) if asked else (),
+        pasted,
+    )
+
+
+class TrainingCrops(Dataset[Batch | SegError]):
+    """The training samples, cropped and varied; the key of an item is a `Turn`.
+
+    A sample that cannot be read gives its error as the item: raised in a worker, it would lose its form.
+
+    Args:
+        samples: of the training split.
+        size: height and width of the crops.
+        augmentation: what varies them.
+        seed: of the run.
+        fill: colour of padding.
+        ignore_index: mask value of padding.
+        balance: share (0…1) of the turns that are given to a class.
+        holders: by class, the samples that hold it; needed for a balance and for copy-paste.
+        pasted: the classes that copy-paste takes.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        augmentation: Light,
+        seed: int,
+        fill: Colour,
+        ignore_index: int,
+        balance: float = 0.0,
+        holders: Sequence[Sequence[int]] = (),
+        pasted: Sequence[int] = (),
+    ) -> None:
+        self.samples = samples
+        self.size = size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.fill = fill
+        self.ignore_index = ignore_index
+        self.order = Order(len(samples), seed, balance, holders)
+        self._variation = augmentation.build(fill, ignore_index, size)
+        self._pasted = [index for index in pasted if holders and holders[index]]
+        self._is_pasted = np.isin(np.arange(max(ignore_index + 1, len(holders))), self._pasted)
+
+    def __getitem__(self, turn: Turn) -> Batch | SegError:
+        """Makes one item: image 3×h×w uint8 and mask h×w."""
+        try:
+            return self._make(turn)
+        except SegError as error:
+            return error
+
+    def _make(self, turn: Turn) -> Batch:
+        rng = np.random.default_rng([self.seed, turn.epoch, turn.place, turn.index])
+        crop = self._crop(rng, turn.index, turn.wanted, self.augmentation.max_class_share)
+        if self._pasted and rng.random() < self.augmentation.copy_paste:
+            paste(self._crop_to_paste(rng), crop, self._is_pasted)
+        image, mask = crop.image, crop.mask
+        if self._variation is not None:
+            # Seeded by a number, as by set_random_seed, all transforms would draw the same: those that are rare
+            # would come together only. They share one generator instead, which each sample sets.
+            self._variation.set_random_state(rng, random.Random(int(rng.integers(1 << 62))))
+            # OpenCV turns no integers of 32 bits; those of a mask are exact as floats.
+            varied = self._variation(image=image, mask=mask if mask.dtype == np.uint8 else mask.astype(np.float32))
+            image, mask = varied["image"], varied["mask"].astype(mask.dtype)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+
+    def _crop_to_paste(self, rng: Generator) -> Crop:
+        """A crop of another sample, on a class that is pasted: all of them alike, as are the samples that hold it."""
+        wanted = self._pasted[int(rng.integers(len(self._pasted)))]
+        held = self.order.holders[wanted]
+        return self._crop(rng, held[int(rng.integers(len(held)))], wanted, most=1.0)
+
+    def _crop(self, rng: Generator, index: int, wanted: int, most: float) -> Crop:
+        """A crop of a sample, on a pixel of the wanted class, in which no class takes more than `most` if possible."""
+        image, mask = self.samples[index].read()
+        spots = np.flatnonzero(mask == wanted) if wanted != ANY else ()
+        best: tuple[float, CropPlan, Mask] | None = None
+        for _ in range(1 + _REDRAWS):
+            plan = CropPlan.draw(rng, self.augmentation)
+            if len(spots):
+                pixel = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
+                plan = plan.showing(pixel, mask.shape, self.size, rng)
+            cropped = cut(mask, self.size, plan, self.ignore_index)
+            share = largest_share(cropped, self.ignore_index) if most < 1 else 0.0
+            if best is None or share < best[0]:
+                best = share, plan, cropped
+            if share <= most:
+                break
+        assert best is not None
+        _, plan, cropped = best
+        return Crop(cut(image, self.size, plan, self.fill), cropped, plan.filled(mask.shape, self.size))
+
+
+class _Keys:
+    """The micro-batches of one epoch; the loader asks for them anew each epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Turn]] = []
+
+    def __iter__(self) -> Iterator[list[Turn]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class TrainingBatches:
+    """Batches of training crops, epoch by epoch and step by step.
+
+    A step sees batch_size × accumulate × processes samples, the same whichever way their product comes about (but
+    for a last short batch, which may be too small for several processes).
+
+    Args:
+        crops: the items.
+        batch_size: items a micro-batch.
+        workers: processes that make items; 0 makes them in this one.
+        accumulate: micro-batches a step.
+        rank: this process, of those that train together.
+        processes: their number.
+
+    Raises:
+        UsageError: if there are fewer samples than processes.
+    """
+
+    def __init__(
+        self,
+        crops: TrainingCrops,
+        batch_size: int,
+        workers: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.crops = crops
+        self._deal = Deal(batch_size, accumulate, rank, processes)
+        if not len(self):
+            raise UsageError(f"{len(crops.samples)} training images are too few for {processes} processes")
+        self._keys = _Keys()
+        self._loader: DataLoader[Batch | SegError] = DataLoader(
+            crops,
+            batch_sampler=self._keys,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_collate,
+            worker_init_fn=_start_worker,
+            # The loader draws seeds for its workers; from the global generator, a resumed run would draw others.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return self._deal.num_steps(len(self.crops.samples))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        """The steps of an epoch, each as this process's micro-batches: images B×3×h×w uint8 and masks B×h×w.
+
+        Args:
+            epoch: from 0.
+            start: the step to begin with; the samples of those before it are not read.
+
+        Raises:
+            DataError: when a sample of the next step cannot be read.
+        """
+        turns = self.crops.order.turns(epoch)
+        steps = [self._deal.micro_batches(turns, step) for step in range(start, len(self))]
+        self._keys.batches = [batch for step in steps for batch in step]
+        batches = iter(self._loader)
+        for step in steps:
+            yield [_or_raise(batch) for batch in islice(batches, len(step))]
+
+    def preview(self, number: int) -> list[Batch]:
+        """The first items of the first epoch, of all processes: image 3×h×w uint8 and mask h×w each."""
+        return [_or_raise(self.crops[turn]) for turn in self.crops.order.turns(0)[:number]]
+
+
+def _collate(items: list[Batch | SegError]) -> Batch | SegError:
+    images, masks = [], []
+    for item in items:
+        if isinstance(item, SegError):
+            return item
+        images.append(item[0])
+        masks.append(item[1])
+    return torch.stack(images), torch.stack(masks)
+
+
+def _or_raise(batch: Batch | SegError) -> Batch:
+    if isinstance(batch, SegError):
+        raise batch
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    # Ctrl-C and the like go to a whole process group; only the training itself is to end its workers.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,65 @@
+"""Which figure of an epoch tells whether it is better than another, and when a training no longer gets better."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segcli.config import EarlyStopping, RunConfig
+from segcli.engine.evaluation.scores import Scores
+from segcli.errors import ConfigError, did_you_mean
+from segcli.task import Task
+
+
+def val_figures(scores: Scores, loss: float, task: Task) -> dict[str, float]:
+    """The figures of a validation that can be watched, under the names of their columns in results.csv."""
+    return {
+        "val_loss": loss,
+        "val_miou": scores.miou,
+        "val_accuracy": scores.pixel_accuracy,
+        "val_dice": scores.mean_dice,
+        **{f"val_iou/{name}": float(iou) for name, iou in zip(task.classes, scores.iou, strict=True)},
+    }
+
+
+def check_metrics(config: RunConfig, task: Task) -> None:
+    """Raises ConfigError where the config watches a figure that there is none of."""
+    known = ["val_miou", "val_dice", "val_accuracy", "val_loss", *(f"val_iou/{name}" for name in task.classes)]
+    watched = {"checkpoint.best": config.checkpoint.best}
+    if config.early_stopping is not None and config.early_stopping.metric is not None:
+        watched["early_stopping.metric"] = config.early_stopping.metric
+    for key, metric in watched.items():
+        if metric not in known:
+            raise ConfigError(f"{key}: there is no figure {metric!r}; {did_you_mean(metric, known)}")
+
+
+def gain(metric: str, new: float, old: float) -> float:
+    """By how much a figure is better than another; losses are better when lower, and no number is never better."""
+    difference = old - new if metric.endswith("_loss") else new - old
+    return difference if difference == difference else float("-inf") if new != new else float("inf")
+
+
+def epochs_without_gain(rows: Sequence[Mapping[str, Any]], metric: str, min_delta: float) -> tuple[int, float]:
+    """How many of the last epochs gained nothing on the figure before them, and that figure."""
+    reference, since = float("nan"), 0
+    for row in rows:
+        if gain(metric, row[metric], reference) > min_delta or reference != reference:
+            reference, since = row[metric], 0
+        else:
+            since += 1
+    return since, reference
+
+
+def out_of_patience(rows: Sequence[Mapping[str, Any]], rule: EarlyStopping | None, best: str) -> str | None:
+    """What to say where a training is to stop early; None where it goes on.
+
+    Args:
+        rows: those of results.csv.
+        rule: when to stop; None never does.
+        best: the figure that the best epoch is told by, which the rule means unless it names another.
+    """
+    if rule is None or not rows:
+        return None
+    metric = rule.metric or best
+    since, reference = epochs_without_gain(rows, metric, rule.min_delta)
+    if since < rule.patience:
+        return None
+    return f"stopped early: no better {metric} than {reference:.4f} for {since} epochs"

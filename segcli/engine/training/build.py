@@ -1,0 +1,230 @@
+"""What a training is made of, built from its config."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from segcli.components.models import build_network, build_network_with_report
+from segcli.components.weights import restricts_use
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset
+from segcli.engine.device import (
+    Precision,
+    keep_freed_memory,
+    pick_device,
+    pick_threads,
+    pick_workers,
+    seed_everything,
+    versions,
+)
+from segcli.engine.training.auto import Say, settled
+from segcli.engine.training.batches import TrainingBatches, training_crops
+from segcli.engine.training.distributed import Processes
+from segcli.engine.training.ema import Average
+from segcli.errors import UsageError
+from segcli.io.card import Inference, ModelCard
+from segcli.nn.checkpointing import enable_gradient_checkpointing
+from segcli.nn.depthwise import depthwise_in_single_precision
+from segcli.nn.losses import WeightedSum
+from segcli.nn.network import Channels, SegmentationNetwork
+from segcli.parallel import Progress, silent
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the weights that a network was started from decide for good.
+
+    Attributes:
+        encoder: its name, as smp knows it.
+        mean: normalisation inside the network, in units of pixel / 255.
+        std: likewise.
+        licence: of the weights; None where there were none.
+    """
+
+    encoder: str
+    mean: Channels
+    std: Channels
+    licence: str | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that the loop needs.
+
+    Attributes:
+        config: with a value in place of each `auto` that can change figures.
+        device: where it is computed.
+        precision: in which number format.
+        network: what is trained.
+        origin: what it was started from.
+        average: of its weights, or None.
+        card: what its bundles carry, but for the figures.
+        loss: what is minimised.
+        masses: what the loss is divided by for masks (B×H×W) on the CPU, one a term.
+        optimizer: how.
+        scheduler: the learning rate over the steps.
+        batches: the training data.
+        total_steps: of the whole training.
+    """
+
+    config: RunConfig
+    device: torch.device
+    precision: Precision
+    network: SegmentationNetwork
+    origin: Origin
+    average: Average | None
+    card: ModelCard
+    loss: WeightedSum
+    masses: Callable[[Tensor], Tensor]
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    batches: TrainingBatches
+    total_steps: int
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole training; the last is cut short where `max_steps` says so."""
+        return ceil(self.total_steps / len(self.batches))
+
+    @property
+    def shown_network(self) -> SegmentationNetwork:
+        """The network that validation, bundles and pictures show: the average, where there is one."""
+        return self.network if self.average is None else self.average.network
+
+
+def build_parts(
+    config: RunConfig,
+    dataset: Dataset,
+    processes: Processes,
+    say: Say,
+    progress: Progress = silent,
+    origin: Origin | None = None,
+) -> Parts:
+    """Builds everything from a config; the same in every process.
+
+    Args:
+        config: what to train.
+        dataset: what to train on.
+        processes: those that train together.
+        say: told of what was loaded and chosen.
+        progress: told of each mask that is read.
+        origin: of a network whose trained weights are put in later, so that those it once started from are not needed.
+
+    Raises:
+        UsageError: if the config asks for what is not there.
+        DataError: if the dataset has no train split.
+    """
+    device = _own_device(config.device, processes)
+    if device.type == "cpu":
+        torch.set_num_threads(pick_threads(config.train.threads, processes.local_count))
+        keep_freed_memory()
+    seed_everything(config.seed)
+    network, origin = _started(config, dataset, say) if origin is None else (_empty(config, dataset, origin), origin)
+    network = network.to(device)
+    if device.type == "cpu":
+        depthwise_in_single_precision(network)
+    config = processes.lead(settled(config, network, device, say) if processes.leads else config)
+    network = _laid_out(network, config, device, processes)
+    if config.train.gradient_checkpointing:
+        enable_gradient_checkpointing(network)  # behind the conversion of norms, which it hooks into
+    precision = Precision(config.precision, device)
+    card = _card(config, dataset, origin)
+    loss = config.loss.build(dataset.task, dataset.class_share("train"))
+    batches = _batches(config, dataset, card, processes, progress)
+    steps = config.train.epochs * len(batches)
+    total_steps = min(steps, config.train.max_steps or steps)
+    optimizer = config.optimizer.build(network)
+    scheduler = config.scheduler.build(optimizer, total_steps)
+    average = None if config.ema is None else Average(network, config.ema.decay)
+    return Parts(
+        config, device, precision, network, origin, average, card, copy.deepcopy(loss).to(device), loss.masses,
+        optimizer, scheduler, batches, total_steps,
+    )  # fmt: skip
+
+
+def _started(config: RunConfig, dataset: Dataset, say: Say) -> tuple[SegmentationNetwork, Origin]:
+    """A network that starts from the weights that the config names."""
+    network, report = build_network_with_report(
+        config.model_name, config.encoder, config.encoder_weights, config.model, dataset.task
+    )
+    if report is not None:
+        say(str(report))
+        if restricts_use(report.licence):
+            say(f"these weights come under {report.licence}, which limits what the trained model may be used for")
+    encoder = str(network.model.config["encoder_name"])  # type: ignore[index]
+    return network, Origin(encoder, network.mean, network.std, None if report is None else report.licence)
+
+
+def _empty(config: RunConfig, dataset: Dataset, origin: Origin) -> SegmentationNetwork:
+    """The network of an origin, without its weights."""
+    options = config.model.model_copy(update={"mean": origin.mean, "std": origin.std})
+    return build_network(config.model_name, origin.encoder, None, options, dataset.task)
+
+
+def _own_device(name: str, processes: Processes) -> torch.device:
+    device = pick_device(name)
+    if device.type == "cuda" and processes.count > 1:
+        device = torch.device("cuda", processes.local_rank)
+        torch.cuda.set_device(device)
+    return device
+
+
+def _laid_out(
+    network: SegmentationNetwork, config: RunConfig, device: torch.device, processes: Processes
+) -> SegmentationNetwork:
+    """The network in the memory layout of the config, with batch norms over all processes where it says so."""
+    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    network = network.to(memory_format=memory_format)
+    synced = config.train.sync_batch_norm
+    if synced is True and (processes.count == 1 or device.type == "cpu"):
+        where = "one process" if processes.count == 1 else "CPUs"
+        raise UsageError(f"train.sync_batch_norm is for several processes on GPUs, not for {where}; set it to auto")
+    if synced and processes.count > 1 and device.type != "cpu":
+        return with_synced_norms(network)
+    return network
+
+
+def with_synced_norms(network: SegmentationNetwork) -> SegmentationNetwork:
+    """The network with batch norms that count over all processes; its tensors keep their names."""
+    # torch's own conversion loses the activation that many of timm's norms hold
+    converted = convert_sync_batchnorm(network)
+    assert isinstance(converted, SegmentationNetwork)
+    return converted
+
+
+def _batches(
+    config: RunConfig, dataset: Dataset, card: ModelCard, processes: Processes, progress: Progress
+) -> TrainingBatches:
+    red, green, blue = (round(255 * channel) for channel in card.mean)
+    crops = training_crops(config, dataset, dataset.split("train"), (red, green, blue), progress)
+    assert config.train.batch_size != "auto"
+    workers = pick_workers(config.train.workers, processes.local_count)
+    return TrainingBatches(
+        crops, config.train.batch_size, workers, config.train.accumulate, processes.rank, processes.count
+    )
+
+
+def _card(config: RunConfig, dataset: Dataset, origin: Origin) -> ModelCard:
+    return ModelCard(
+        task=dataset.task,
+        architecture=config.model_name,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        mean=origin.mean,
+        std=origin.std,
+        inference=Inference.of(config.val.image_size),
+        data={
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "dataset": config.dataset.model_dump(mode="json", exclude_unset=True),
+        },
+        versions=versions(),
+        encoder_weights_licence=origin.licence,
+    )

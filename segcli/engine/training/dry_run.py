@@ -1,0 +1,109 @@
+"""A training tried out: config, data and network, one batch forward and back, and what the whole would take."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from segcli.config import RunConfig
+from segcli.datasets.open import open_dataset
+from segcli.engine.device import pick_workers
+from segcli.engine.drawing import masks as visualize
+from segcli.engine.training.events import Observer
+from segcli.engine.training.loop import Trainer
+
+_CROPS = 8  # of the first batch, drawn
+_VALIDATED = 2  # images that the validation is timed on
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training would be like.
+
+    Attributes:
+        facts: what is trained on what, in words.
+        picture: the first crops as the network sees them.
+        loss: of the first step.
+        steps: of the whole training.
+        val_images: validated behind each epoch.
+        epochs: of the whole training.
+        seconds_a_step: measured, reading included as far as the workers do not hide it.
+        seconds_a_val_image: measured.
+        peak_memory: bytes; of the accelerator, else of this process.
+    """
+
+    facts: Mapping[str, str]
+    picture: Path
+    loss: float
+    steps: int
+    val_images: int
+    epochs: int
+    seconds_a_step: float
+    seconds_a_val_image: float
+    peak_memory: int
+
+    @property
+    def seconds(self) -> float:
+        """What the whole training would take."""
+        return self.steps * self.seconds_a_step + self.epochs * self.val_images * self.seconds_a_val_image
+
+
+def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
+    """Tries a training out without starting a run.
+
+    Args:
+        config: what would be trained.
+        name: the run's name; the picture is written to OUTPUT_DIR/NAME-dry-run.png.
+        observe: told what happens.
+
+    Raises:
+        SegError: whatever the training itself would raise in its first step.
+    """
+    alone = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})
+    trainer = Trainer(alone, open_dataset(config.dataset), observe)
+    picture = config.output_dir / f"{name}-dry-run.png"
+    visualize.save_batch(picture, trainer.parts.batches.preview(_CROPS), trainer.dataset.task)
+    loss, computing, reading = _one_step(trainer)
+    workers = pick_workers(config.train.workers)
+    return DryRun(
+        facts=trainer.facts(),
+        picture=picture,
+        loss=loss,
+        steps=trainer.parts.total_steps,
+        val_images=len(trainer.val_samples),
+        epochs=trainer.parts.total_epochs,
+        seconds_a_step=max(computing, reading / workers) if workers else computing + reading,
+        seconds_a_val_image=_validation(trainer),
+        peak_memory=_peak_memory(trainer.parts.device),
+    )
+
+
+def _one_step(trainer: Trainer) -> tuple[float, float, float]:
+    """The loss of the first step, and the seconds that a step computes and reads: those of a second, warm pass."""
+    start = time.perf_counter()
+    batches = next(trainer.parts.batches.epoch(0))
+    reading = time.perf_counter() - start
+    losses = []
+    for number in range(2):
+        start = time.perf_counter()
+        losses.append(trainer.try_step(batches, number))
+        computing = time.perf_counter() - start
+    return losses[0], computing, reading
+
+
+def _validation(trainer: Trainer) -> float:
+    few = trainer.val_samples[:_VALIDATED]
+    start = time.perf_counter()
+    trainer.validate(few)
+    return (time.perf_counter() - start) / len(few)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,61 @@
+"""What a training tells while it runs; whoever watches decides what to show."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcli.engine.evaluation.scores import Scores
+from segcli.task import Task
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run stands; the first epoch follows."""
+
+    folder: Path
+    task: Task
+    facts: Mapping[str, str]
+    first_epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One training step is done."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Something countable besides training steps goes on."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is trained, validated and saved."""
+
+    row: Mapping[str, Any]
+    best: bool
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Said:
+    """Something the user should know."""
+
+    text: str
+
+
+Event = Started | Stepped | Progressed | EpochEnded | Said
+Observer = Callable[[Event], None]

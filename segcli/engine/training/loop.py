@@ -1,0 +1,393 @@
+"""Training: the whole loop, from a config to a run folder with its best and last bundle."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset, Sample
+from segcli.engine.backends.pytorch import TorchBackend
+from segcli.engine.device import memory_errors
+from segcli.engine.evaluation.evaluate import evaluate
+from segcli.engine.evaluation.scores import Scores
+from segcli.engine.prediction.predictor import Resizing
+from segcli.engine.training.auto import settled_as
+from segcli.engine.training.batches import Batch, open_data
+from segcli.engine.training.best_epoch import check_metrics, gain, out_of_patience, val_figures
+from segcli.engine.training.build import Origin, build_parts
+from segcli.engine.training.distributed import ALONE, Processes
+from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
+from segcli.engine.training.progress import MeanLoss, Progress, TrainedEpoch
+from segcli.engine.training.resume import capture, origin_of, restore
+from segcli.engine.training.run_writer import Keeper
+from segcli.engine.training.step import Stepper
+from segcli.engine.training.stopping import StopRequest
+from segcli.engine.training.trackers import check_trackers
+from segcli.errors import SegError, Stopped
+from segcli.io.checkpoint import load_checkpoint
+from segcli.io.rundir import RunDir, create_run
+from segcli.nn.plateau import PlateauSchedule
+
+_MOST_LEFT_OUT = 10
+"""Steps in a row without finite numbers after which a training ends."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to.
+
+    Attributes:
+        run: its folder.
+        dataset: what it was trained on.
+        scores: of the best epoch on the val split.
+        rows: those of results.csv.
+    """
+
+    run: RunDir
+    dataset: Dataset
+    scores: Scores
+    rows: Sequence[Mapping[str, Any]]
+
+
+def ignore(event: Any) -> None:
+    """Watches nothing."""
+
+
+def train(
+    config: RunConfig,
+    name: str,
+    observe: Observer = ignore,
+    processes: Processes = ALONE,
+    stop: StopRequest | None = None,
+) -> TrainResult:
+    """Trains a new run.
+
+    Args:
+        config: what to train.
+        name: the run's name; a number is added where a run has it already.
+        observe: told what happens.
+        processes: those that train together; each calls this.
+        stop: asked at every step.
+
+    Raises:
+        UsageError: if the config asks for what is not there.
+        DataError: if the data is wrong.
+        Stopped: if it was asked to stop; its state is saved.
+    """
+    with open_data(config, observe, processes) as dataset:
+        trainer = Trainer(config, dataset, observe, processes, stop)
+        run = processes.lead(create_run(config.output_dir, name) if processes.leads else None)
+        assert run is not None
+        return trainer.run(run)
+
+
+def resume(
+    run: RunDir,
+    config: RunConfig,
+    observe: Observer = ignore,
+    processes: Processes = ALONE,
+    stop: StopRequest | None = None,
+) -> TrainResult:
+    """Goes on with a run from its newest whole state, as if it had never stopped.
+
+    Args:
+        run: its folder.
+        config: its own, or one in which what may change has changed.
+        observe: told what happens.
+        processes: those that train together; each calls this.
+        stop: asked at every step.
+
+    Raises:
+        UsageError: if the run is finished, or its data, classes or network have changed.
+        ModelError: if no state is whole.
+        Stopped: if it was asked to stop; its state is saved.
+    """
+    state = load_checkpoint(run.state)
+    config = settled_as(config, RunConfig.model_validate(state["config"]))
+    with open_data(config, observe, processes) as dataset:
+        trainer = Trainer(config, dataset, observe, processes, stop, origin_of(state))
+        trainer.load_state(state, run)
+        return trainer.run(run)
+
+
+class Trainer:
+    """One training: everything that the loop needs, built once.
+
+    Args:
+        config: what to train.
+        dataset: what to train on.
+        observe: told what happens.
+        processes: those that train together.
+        stop: asked at every step.
+        origin: of a network whose weights come with a state.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        observe: Observer = ignore,
+        processes: Processes = ALONE,
+        stop: StopRequest | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        check_metrics(config, dataset.task)
+        check_trackers(config.tracking)
+        self.val_samples = dataset.split("val")
+        self.dataset, self.processes, self.stop = dataset, processes, stop or StopRequest()
+        self.observe = observe
+        self.parts = build_parts(config, dataset, processes, self.say, self._progress, origin)
+        self.config = self.parts.config
+        self.stepper = Stepper(
+            self.parts.network, self.parts.loss, self.parts.optimizer, self.parts.scheduler, self.parts.precision,
+            self.parts.average, self.config.train, config.seed, processes, dataset.task.ignore_index, self.observe,
+        )  # fmt: skip
+        self.progress = Progress()
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        self.observe(Progressed(what, done, total))
+
+    def say(self, text: str) -> None:
+        """Tells a remark."""
+        self.observe(Said(text))
+
+    def run(self, run: RunDir) -> TrainResult:
+        """Trains to the end, epoch by epoch; each leaves the run folder whole."""
+        progress = self.progress
+        with self._keeper(run) as keeper:
+            self._start(run, keeper)
+            while not self._is_over():
+                trained = self.train_epoch(keeper)
+                scores, val_loss = self._validate_safely(keeper, trained)
+                row = self._row(trained, scores, val_loss)
+                best = self._record(row, scores)
+                if keeper is not None:
+                    keeper.epoch(progress.rows, best, scores)
+                    if progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over():
+                        keeper.state(self.state(), progress)
+                self.observe(EpochEnded(row, best, scores))
+            if (why := self._out_of_patience()) is not None:
+                self.say(why)
+            assert progress.best_confusion is not None
+            scores = Scores(progress.best_confusion.numpy())
+            if keeper is not None:
+                keeper.end(scores, progress.step)
+        return TrainResult(run, self.dataset, scores, progress.rows)
+
+    def train_epoch(self, keeper: Keeper | None = None) -> TrainedEpoch:
+        """Trains the steps of the epoch that is under way, or of the next one.
+
+        Args:
+            keeper: takes a state when it is time to save one, or to stop.
+
+        Raises:
+            Stopped: when it was asked to; the state is saved.
+        """
+        progress = self.progress
+        self._thaw(progress.epoch)
+        trained = TrainedEpoch.resumed(
+            progress.tally, self.dataset.task.num_classes, self.parts.device, self.processes.leads
+        )
+        steps = min(len(self.parts.batches), self.parts.total_steps - progress.step + progress.step_in_epoch)
+        batches = self.parts.batches.epoch(progress.epoch, progress.step_in_epoch)
+        while progress.step_in_epoch < steps:
+            micro_batches = trained.waiting(lambda: next(batches))
+            stop, due, num_images, masses = self._agree(micro_batches, keeper is not None and keeper.is_due())
+            if stop or due:
+                self._save_within_epoch(keeper, trained)
+            if stop:
+                raise Stopped(f"stopped behind step {progress.step}")
+            outcome = self.stepper.step(micro_batches, masses, progress.step)
+            trained.add(outcome, num_images)
+            progress.lr = outcome.lr
+            progress.step += 1
+            progress.step_in_epoch += 1
+            progress.left_out = 0 if outcome.taken else progress.left_out + 1
+            if not outcome.taken:
+                self._guard(outcome.loss)
+            if self.parts.device.type == "cpu" or progress.step_in_epoch % 10 == 0 or progress.step_in_epoch == steps:
+                self._tell_step(steps, trained)
+        trained.end()
+        return trained
+
+    def try_step(self, micro_batches: Sequence[Batch], number: int) -> float:
+        """Takes one step by itself; gives its loss."""
+        self._thaw(0)
+        masses = self._agree(micro_batches, due=False)[-1]
+        return float(self.stepper.step(micro_batches, masses, number).loss)
+
+    def _agree(self, micro_batches: Sequence[Batch], due: bool) -> tuple[bool, bool, int, Tensor]:
+        """What all processes must know before a step: whether to stop or to save, its crops, and its loss's masses."""
+        images = sum(len(images) for images, _ in micro_batches)
+        masses = torch.stack([self.parts.masses(masks.long()) for _, masks in micro_batches]).sum(0)
+        mine = torch.cat([torch.tensor([self.stop.asked, due, images], dtype=torch.float64), masses])
+        values = self.processes.sum(mine)
+        stop, due_anywhere, num_images = values[:3].tolist()
+        return stop > 0, due_anywhere > 0, int(num_images), values[3:]
+
+    def _thaw(self, epoch: int) -> None:
+        """Makes the network ready to train, but for what is frozen in this epoch."""
+        network = self.parts.network.train()
+        encoder = network.model.get_submodule("encoder")
+        frozen = epoch < self.config.train.freeze_encoder
+        if any(parameter.requires_grad is frozen for parameter in encoder.parameters()):
+            encoder.requires_grad_(not frozen)
+            self.stepper.wrap()
+        if frozen:
+            encoder.eval()
+        if epoch < self.config.train.freeze_batch_norm:
+            for module in network.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def validate(self, samples: Sequence[Sample] | None = None) -> tuple[Scores, float]:
+        """Evaluates the network on samples, by default the val split: the scores, and the mean of the losses."""
+        samples = self.val_samples if samples is None else samples
+        network = self.parts.shown_network.eval()
+        self.processes.make_equal(network)
+        losses = MeanLoss(self.parts.loss, self.parts.device)
+        size, processes = self.config.val.batch_size, self.processes
+        whole = [samples[start : start + size] for start in range(0, len(samples), size)]
+        mine = [sample for batch in whole[processes.rank :: processes.count] for sample in batch]
+        predictor = Resizing(TorchBackend(network, self.parts.card, self.parts.device), self.parts.card.inference)
+        with memory_errors("lower val.batch_size, or set val.image_size"):
+            scores = evaluate(predictor, mine, [losses], size, self._during_validation)
+        confusion = processes.sum(torch.from_numpy(scores.confusion)).numpy()
+        return Scores(confusion), losses.mean(processes)
+
+    def _validate_safely(self, keeper: Keeper | None, trained: TrainedEpoch) -> tuple[Scores, float]:
+        """Validates; what the epoch has trained is saved where the validation does not come to its end."""
+        tally = trained.state(self.processes)
+        try:
+            return self.validate()
+        except Exception as error:
+            self.progress.tally = tally
+            if keeper is not None:
+                keeper.state(self.state(), self.progress)
+            if self.stop.asked and not isinstance(error, Stopped):  # another process was faster to stop
+                raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}") from error
+            raise
+
+    def _during_validation(self, what: str, done: int, total: int) -> None:
+        self.observe(Progressed("validating", done, total))
+        if self.stop.asked:
+            raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}")
+
+    def _tell_step(self, steps: int, trained: TrainedEpoch) -> None:
+        progress = self.progress
+        self.observe(
+            Stepped(
+                progress.epoch + 1, progress.step_in_epoch, steps, trained.last_loss(), self.progress.lr,
+                trained.images_per_second(),
+            )
+        )  # fmt: skip
+
+    def _guard(self, loss: Tensor) -> None:
+        """Tells of a step that was left out; raises SegError after too many in a row."""
+        what = f"the loss is {loss.item():.4g}" if not loss.isfinite() else "a gradient is no finite number"
+        if self.progress.left_out >= _MOST_LEFT_OUT:
+            raise SegError(
+                f"{what} at step {self.progress.step}; lower optimizer.lr (now {self.progress.lr:.3g} here), set "
+                f"train.clip_grad_norm, or look at the images and masks of this run in samples/ "
+                f"({_MOST_LEFT_OUT} steps in a row were left out)"
+            )
+        if self.progress.left_out == 1:
+            self.say(f"{what} at step {self.progress.step}; the step is left out")
+
+    def _row(self, trained: TrainedEpoch, scores: Scores, val_loss: float) -> dict[str, Any]:
+        figures = val_figures(scores, val_loss, self.dataset.task)
+        return {
+            "epoch": self.progress.epoch + 1,
+            "step": self.progress.step,
+            "train_loss": trained.mean_loss(),
+            "val_loss": figures.pop("val_loss"),
+            "train_miou": trained.scores(self.processes).miou,
+            "val_miou": figures.pop("val_miou"),
+            "val_accuracy": figures.pop("val_accuracy"),
+            "lr": self.progress.lr,
+            "images_per_second": trained.images_per_second(),
+            "data_wait": trained.data_wait(),
+            "left_out_steps": trained.left_out,
+            **figures,
+        }
+
+    def _record(self, row: dict[str, Any], scores: Scores) -> bool:
+        """Notes an epoch; tells whether it is the best so far."""
+        progress, metric = self.progress, self.config.checkpoint.best
+        best = not progress.best_epoch or gain(metric, row[metric], progress.rows[progress.best_epoch - 1][metric]) > 0
+        progress.rows.append(row)
+        progress.epoch += 1
+        progress.step_in_epoch, progress.tally = 0, None
+        if best:
+            progress.best_epoch = progress.epoch
+            progress.best_confusion = torch.from_numpy(scores.confusion)
+        if isinstance(self.parts.scheduler, PlateauSchedule):
+            self.parts.scheduler.epoch_ended(-row[metric] if metric.endswith("_loss") else row[metric])
+        return best
+
+    def _out_of_patience(self) -> str | None:
+        return out_of_patience(self.progress.rows, self.config.early_stopping, self.config.checkpoint.best)
+
+    def _is_over(self) -> bool:
+        trained = self.progress.step >= self.parts.total_steps and not self.progress.step_in_epoch
+        return trained or self._out_of_patience() is not None
+
+    @contextmanager
+    def _keeper(self, run: RunDir) -> Iterator[Keeper | None]:
+        """Who writes to the run folder; None in every process but the leading one."""
+        if not self.processes.leads:
+            yield None
+            return
+        with Keeper.opened(run, self.parts, self.dataset, self.say) as keeper:
+            yield keeper
+
+    def _start(self, run: RunDir, keeper: Keeper | None) -> None:
+        facts, progress = self.facts(), self.progress
+        if keeper is not None:
+            keeper.begin(facts, is_new=progress.step == 0)
+        if progress.step:
+            within = f" and {progress.step_in_epoch} steps" if progress.step_in_epoch else ""
+            self.say(f"going on with {run.path} behind epoch {progress.epoch}{within}")
+        self.observe(Started(run.path, self.dataset.task, facts, progress.epoch + 1, self.parts.total_epochs))
+
+    def facts(self) -> dict[str, str]:
+        """What is trained on what, in words."""
+        config, parts = self.config, self.parts
+        parameters = sum(parameter.numel() for parameter in parts.network.parameters())
+        splits = ", ".join(f"{len(samples)} {split}" for split, samples in self.dataset.splits.items())
+        threads = f", {torch.get_num_threads()} threads" if parts.device.type == "cpu" else ""
+        several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
+        factors = [config.train.batch_size, *(n for n in (config.train.accumulate, self.processes.count) if n > 1)]
+        batch = " × ".join(map(str, factors))
+        return {
+            "data": f"{self.dataset.name}: {splits}, {self.dataset.task.num_classes} classes",
+            "network": f"{config.model_name} on {config.encoder} "
+            f"({config.encoder_weights or 'no'} weights), {parameters / 1e6:.1f} M parameters",
+            "compute": f"{parts.device.type}, {parts.precision.name}{threads}{several}",
+            "steps": f"{parts.total_steps} of batch {batch}, {parts.total_epochs} epochs",
+        }
+
+    def _save_within_epoch(self, keeper: Keeper | None, trained: TrainedEpoch) -> None:
+        self.progress.tally = trained.state(self.processes)
+        if keeper is not None:
+            keeper.state(self.state(), self.progress)
+        self.processes.sum(torch.zeros(1))  # nobody leaves before the state is written
+        self.progress.tally = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the training goes on."""
+        return capture(self.parts, self.stepper, self.progress, self.dataset, self.processes)
+
+    def load_state(self, state: Mapping[str, Any], run: RunDir) -> None:
+        """Takes over a state.
+
+        Raises:
+            UsageError: if the run is finished, or its data, classes or network have changed.
+        """
+        self.progress, remarks = restore(state, run, self.parts, self.stepper, self.dataset, self.processes)
+        for remark in remarks:
+            self.say(remark)

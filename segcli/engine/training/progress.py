@@ -1,0 +1,179 @@
+"""What training and validation add up on the way."""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from segcli.engine.evaluation.scores import Logits, Scores
+from segcli.engine.training.distributed import Processes
+from segcli.io.images import Mask
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done.
+        step_in_epoch: steps done of the epoch that is under way.
+        rows: a row of figures for each epoch done.
+        best_epoch: the epoch (from 1) with the best figure; 0 before the first.
+        best_confusion: its confusion matrix on the val split.
+        left_out: steps that were left out in a row, since loss or gradients were no finite numbers.
+        lr: of the last step, the highest of the parameter groups.
+        tally: what the epoch that is under way has given so far; None between epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_confusion: Tensor | None = None
+    left_out: int = 0
+    lr: float = 0.0
+    tally: dict[str, Any] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything, to be saved."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step of training gave.
+
+    Attributes:
+        loss: of the step's whole batch, on the device.
+        taken: whether the weights moved; not where the loss or a gradient was no finite number.
+        confusion: pixels of this process's crops by true and predicted class, C² + 1 int64, ignored ones last.
+        lr: the learning rate, the highest of the parameter groups.
+    """
+
+    loss: Tensor
+    taken: bool
+    confusion: Tensor
+    lr: float
+
+
+class TrainedEpoch:
+    """Adds up what one epoch of training gives, on the device, without waiting for it."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.losses: list[Tensor] = []
+        self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
+        self.num_classes = num_classes
+        self.num_images = 0
+        self.left_out = 0
+        self.waited = 0.0
+        self.started = time.perf_counter()
+        self.ended: float | None = None
+
+    def waiting(self, ask: Any) -> Any:
+        """Asks for the next batch and adds up the time until it is there."""
+        start = time.perf_counter()
+        answer = ask()
+        self.waited += time.perf_counter() - start
+        return answer
+
+    def add(self, outcome: Outcome, num_images: int) -> None:
+        """Counts one step and the crops of all processes in it; one that was not taken counts in no mean."""
+        self.losses.append(outcome.loss)
+        self.left_out += not outcome.taken
+        self.num_images += num_images
+        self.confusion += outcome.confusion
+
+    def end(self) -> None:
+        """Stops the clock: what comes behind the last step is no training."""
+        self.ended = time.perf_counter()
+
+    def last_loss(self) -> float:
+        """The loss of the last step."""
+        return float(self.losses[-1])
+
+    def mean_loss(self) -> float:
+        """The mean of the steps' losses."""
+        losses = torch.stack(self.losses)
+        return float(losses[losses.isfinite()].mean())
+
+    def scores(self, processes: Processes) -> Scores:
+        """The scores on the crops of all processes, each as the network was when it saw it."""
+        square = processes.sum(self.confusion)[:-1].reshape(self.num_classes, self.num_classes)
+        return Scores(square.cpu().numpy())
+
+    def images_per_second(self) -> float:
+        """Crops a second so far."""
+        return self.num_images / self._seconds()
+
+    def data_wait(self) -> float:
+        """Share of the time spent waiting for data."""
+        return self.waited / self._seconds()
+
+    def _seconds(self) -> float:
+        return (self.ended or time.perf_counter()) - self.started
+
+    def state(self, processes: Processes) -> dict[str, Any]:
+        """Everything so far, over all processes, to be saved."""
+        return {
+            "losses": torch.stack(self.losses).cpu() if self.losses else torch.zeros(0),
+            "confusion": processes.sum(self.confusion).cpu(),
+            "num_images": self.num_images,
+            "left_out": self.left_out,
+            "waited": self.waited,
+            "seconds": self._seconds(),
+        }
+
+    @classmethod
+    def resumed(cls, state: dict[str, Any] | None, num_classes: int, device: torch.device, leads: bool) -> Self:
+        """An epoch that goes on from a state; the counts of all processes go on in the leading one."""
+        epoch = cls(num_classes, device)
+        if state is not None:
+            epoch.losses = list(state["losses"].to(device))
+            epoch.num_images, epoch.left_out = state["num_images"], state["left_out"]
+            epoch.waited = state["waited"]
+            epoch.started -= state["seconds"]
+            if leads:
+                epoch.confusion += state["confusion"].to(device)
+        return epoch
+
+
+def count_pixels(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
+    """Counts pixels by true and predicted class.
+
+    Args:
+        logits: B×C×H×W.
+        masks: B×H×W int64.
+        ignore_index: the value of masks that is counted in the last place.
+
+    Returns:
+        C² + 1 int64: true class × C + predicted class, then the ignored ones.
+    """
+    num_classes = logits.shape[1]
+    cells = masks * num_classes + logits.argmax(dim=1)
+    cells[masks == ignore_index] = num_classes**2
+    return torch.bincount(cells.flatten(), minlength=num_classes**2 + 1)
+
+
+class MeanLoss:
+    """Accumulates the loss of each image of an evaluation."""
+
+    def __init__(self, loss: nn.Module, device: torch.device) -> None:
+        self.loss = loss
+        self.device = device
+        self.losses: list[float] = []
+
+    def add(self, name: str, logits: Logits, mask: Mask) -> None:
+        """Takes one image."""
+        truth = torch.from_numpy(mask[None].astype("int64")).to(self.device)
+        with torch.inference_mode():
+            self.losses.append(float(self.loss(torch.from_numpy(logits[None]).to(self.device), truth)))
+
+    def mean(self, processes: Processes) -> float:
+        """The mean over the images of all processes, whichever had which."""
+        losses = [loss for losses in processes.gather(self.losses) for loss in losses]
+        return math.fsum(losses) / len(losses)

@@ -1,0 +1,157 @@
+"""The state that a training goes on from: what is in it, and what of the config may have changed meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
+
+from segcli.config import RunConfig
+from segcli.datasets.dataset import Dataset
+from segcli.engine.training.build import Origin, Parts
+from segcli.engine.training.distributed import Processes
+from segcli.engine.training.progress import Progress
+from segcli.engine.training.step import Stepper
+from segcli.errors import UsageError
+from segcli.io.rundir import RunDir
+from segcli.nn.plateau import PlateauSchedule
+
+_FIXED = {
+    "model_name": "the network", "encoder": "the network", "encoder_weights": "the network", "model": "the network",
+    "optimizer.name": "the optimiser's state", "seed": "the order of the samples",
+}  # fmt: skip
+
+
+def capture(
+    parts: Parts, stepper: Stepper, progress: Progress, dataset: Dataset, processes: Processes
+) -> dict[str, Any]:
+    """Everything that decides how a training goes on."""
+    return {
+        "network": parts.network.state_dict(),
+        "origin": asdict(parts.origin),
+        "average": None if parts.average is None else parts.average.state(),
+        "optimizer": parts.optimizer.state_dict(),
+        "scheduler": parts.scheduler.state_dict(),
+        "scaler": parts.precision.scaler.state_dict(),
+        "progress": progress.state(),
+        "splits": stepper.splits,
+        "classes": list(dataset.task.classes),
+        "fingerprint": dataset.fingerprint,
+        "samples_a_step": samples_a_step(parts.config, processes),
+        "total_steps": parts.total_steps,
+        "config": parts.config.model_dump(mode="json"),
+    }
+
+
+def origin_of(state: Mapping[str, Any]) -> Origin:
+    """What the network of a state was started from."""
+    return Origin(**state["origin"])
+
+
+def samples_a_step(config: RunConfig, processes: Processes) -> int:
+    """Crops that a step sees."""
+    assert config.train.batch_size != "auto"
+    return config.train.batch_size * config.train.accumulate * processes.count
+
+
+def restore(
+    state: Mapping[str, Any], run: RunDir, parts: Parts, stepper: Stepper, dataset: Dataset, processes: Processes
+) -> tuple[Progress, list[str]]:
+    """Puts a state into freshly built parts.
+
+    Returns:
+        How far the training has come, and what has changed in the config since, a remark each.
+
+    Raises:
+        UsageError: if what makes the state meaningful has changed: classes, data, network, optimiser, batches.
+    """
+    changes = _changes(RunConfig.model_validate(state["config"]), parts.config)
+    _refuse_other_task(state, run, dataset)
+    _refuse_other_network(changes, run)
+    if state["samples_a_step"] != samples_a_step(parts.config, processes):
+        raise UsageError(
+            f"{run.path} was begun with {state['samples_a_step']} crops a step, and this would make it "
+            f"{samples_a_step(parts.config, processes)}; choose train.batch_size × train.accumulate × processes so "
+            f"that it stays"
+        )
+    progress = Progress(**state["progress"])
+    if progress.step - (progress.step_in_epoch > 0) >= parts.total_steps:  # an epoch under way is yet to be validated
+        more = f"train.epochs={2 * progress.epoch}"
+        if parts.config.train.max_steps is not None:
+            more = f"train.max_steps={2 * progress.step}, or null for all epochs"
+        raise UsageError(f"{run.path} is finished ({progress.epoch} epochs); for more, --set {more}")
+    parts.network.load_state_dict(state["network"])
+    if parts.average is not None and state["average"] is not None:
+        parts.average.load(state["average"])
+    elif parts.average is not None:
+        parts.average.update(parts.network)  # begins with the weights as they are now
+    if state["scaler"]:  # empty where the precision needs none
+        parts.precision.scaler.load_state_dict(state["scaler"])
+    stepper.splits = state["splits"]
+    _restore_optimizer(state, run, parts, progress.step, changes)
+    return progress, [f"{key}: {new} from here on, {old} before" for key, (old, new) in changes.items()]
+
+
+def _refuse_other_task(state: Mapping[str, Any], run: RunDir, dataset: Dataset) -> None:
+    if state["classes"] != list(dataset.task.classes):
+        raise UsageError(
+            f"the classes of {run.path} were {', '.join(state['classes'])}, and are {', '.join(dataset.task.classes)} "
+            f"now; start a new run, with encoder_weights: {run.last} if it is to know what this one knows"
+        )
+    if state["fingerprint"] != dataset.fingerprint:
+        raise UsageError(f"the data of {run.path} has changed since it stopped; start a new run with seg train -c")
+
+
+def _refuse_other_network(changes: Mapping[str, tuple[Any, Any]], run: RunDir) -> None:
+    for key, (old, new) in changes.items():
+        what = next((what for fixed, what in _FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
+        if what is not None:
+            raise UsageError(
+                f"{key} was {old} when {run.path} was begun, and is {new} now: {what} would not fit; start a new run"
+            )
+
+
+def _restore_optimizer(
+    state: Mapping[str, Any], run: RunDir, parts: Parts, step: int, changes: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Puts back optimiser and schedule; where their settings changed, the new ones go on from the same step."""
+    old, fresh = dict(state["optimizer"]), parts.optimizer.state_dict()
+    if [len(group["params"]) for group in old["param_groups"]] != [
+        len(group["params"]) for group in fresh["param_groups"]
+    ]:
+        raise UsageError(f"the optimiser's groups of {run.path} were others; put back the optimizer section")
+    same = state["total_steps"] == parts.total_steps and not any(
+        key.startswith(("optimizer.", "scheduler.")) for key in changes
+    )
+    if same:
+        parts.optimizer.load_state_dict(old)
+        parts.scheduler.load_state_dict(dict(state["scheduler"]))
+        return
+    parts.optimizer.load_state_dict({**old, "param_groups": fresh["param_groups"]})
+    _go_to(parts.scheduler, step, state["scheduler"])
+
+
+def _go_to(scheduler: LRScheduler, step: int, old: Mapping[str, Any]) -> None:
+    """Sets a fresh schedule to a step; ours are functions of it, but for what plateau has seen."""
+    seen = ("best", "epochs_without_gain", "num_falls")
+    known = {name: old[name] for name in seen if name in old} if isinstance(scheduler, PlateauSchedule) else {}
+    scheduler.load_state_dict({**scheduler.state_dict(), **known, "last_epoch": step - 1, "_step_count": step + 1})
+    scheduler.step()
+
+
+def _changes(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values differ, with both."""
+    before, after = (dict(_flat(config.model_dump(mode="json"))) for config in (old, new))
+    return {
+        key: (before.get(key), after.get(key))
+        for key in {**before, **after}
+        if before.get(key) != after.get(key) and not key.startswith("dataset.")
+    }
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Any:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, value

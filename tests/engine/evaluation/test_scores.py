@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+from torchmetrics.functional.segmentation import dice_score
+
+from segcli.engine.evaluation.scores import ConfusionMatrix, Scores, confusion_matrix
+from segcli.task import Task
+
+
+def test_by_hand() -> None:
+    truth = np.array([[0, 0, 1], [1, 1, 255], [0, 2, 255]])
+    prediction = np.array([[0, 1, 1], [1, 0, 2], [0, 2, 0]])
+    counts = confusion_matrix(truth, prediction, 4, 255)
+    assert counts.tolist() == [[2, 1, 0, 0], [1, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    scores = Scores(counts)
+    assert scores.iou[:3] == pytest.approx([2 / 4, 2 / 4, 1.0])
+    assert np.isnan(scores.iou[3])
+    assert scores.dice[:3] == pytest.approx([4 / 6, 4 / 6, 1.0])
+    assert scores.accuracy[:3] == pytest.approx([2 / 3, 2 / 3, 1.0])
+    assert scores.miou == pytest.approx(2 / 3)
+    assert scores.pixel_accuracy == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 21])
+def test_against_torchmetrics(num_classes: int) -> None:
+    rng = np.random.default_rng(num_classes)
+    truth = rng.integers(0, num_classes, (4, 30, 40))
+    prediction = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, num_classes, truth.shape))
+    truth[rng.random(truth.shape) < 0.1] = 255
+    scores = Scores(confusion_matrix(truth, prediction, num_classes, 255))
+    p, t = torch.from_numpy(prediction), torch.from_numpy(truth)
+    options = {"num_classes": num_classes, "ignore_index": 255}
+    assert scores.miou == pytest.approx(multiclass_jaccard_index(p, t, **options).item(), abs=1e-6)
+    assert scores.iou == pytest.approx(multiclass_jaccard_index(p, t, average="none", **options).numpy(), abs=1e-6)
+    assert scores.pixel_accuracy == pytest.approx(
+        multiclass_accuracy(p, t, average="micro", **options).item(), abs=1e-6
+    )
+    assert scores.mean_accuracy == pytest.approx(multiclass_accuracy(p, t, average="macro", **options).item(), abs=1e-6)
+    valid = t != 255
+    dice = dice_score(p[valid][None], t[valid][None], num_classes, input_format="index", average="none")
+    assert scores.dice == pytest.approx(dice[0].numpy(), abs=1e-6)
+
+
+def test_an_accumulator_adds_images_of_any_size() -> None:
+    rng = np.random.default_rng(0)
+    task = Task.of("abc", ignore_index=7)
+    accumulator = ConfusionMatrix(task)
+    total = np.zeros((3, 3), np.int64)
+    for height in (5, 9):
+        logits = rng.normal(size=(3, height, 4)).astype(np.float32)
+        mask = rng.choice([0, 1, 2, 7], (height, 4)).astype(np.uint8)
+        accumulator.add("x", logits, mask)
+        total += confusion_matrix(mask, logits.argmax(0), 3, 7)
+    assert np.array_equal(accumulator.scores().confusion, total)
+    assert total.sum() > 0
+
+
+def test_json_has_null_for_what_does_not_occur() -> None:
+    values = Scores(np.array([[1, 0], [0, 0]])).to_json(Task.of("ab"))
+    assert values["classes"]["b"] == {"iou": None, "dice": None, "accuracy": None}
+    assert values["miou"] == 1.0
