@@ -43,7 +43,7 @@ def prepare(
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
     from segcli.datasets.download.catalogue import obtain
-    from segcli.datasets.open import find_layout, refuse_useless
+    from segcli.datasets.layouts.detect import find_layout, refuse_useless
     from segcli.datasets.prepared.write import prepare as prepare_source
 
     chosen = find_layout(layout)
@@ -79,12 +79,14 @@ def check(
     typed: str,
 ) -> None:
     """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
-    from segcli.datasets.check.fix import write_mended
     from segcli.datasets.check.report import check as check_dataset
+    from segcli.datasets.open import open_source
+    from segcli.datasets.prepared.mended import write_mended
 
     with render.progress() as progress:
         command = _check_command(dataset, layout, typed)
-        report = check_dataset(dataset, layout, reading, progress, command.removeprefix("seg dataset check "))
+        source = open_source(dataset, layout, reading)
+        report = check_dataset(source, reading, progress, command.removeprefix("seg dataset check "))
         mended = write_mended(report, fix, progress) if fix is not None else None
     if as_json:
         render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})

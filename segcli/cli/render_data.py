@@ -10,10 +10,10 @@ from segcli.cli.render import console_on, escape, new_table, note
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from segcli.datasets.check.fix import Mended
-    from segcli.datasets.check.kinds import Finding
     from segcli.datasets.check.report import Report
     from segcli.datasets.dataset import Dataset
+    from segcli.datasets.layouts.base import Finding
+    from segcli.datasets.prepared.mended import Mended
     from segcli.datasets.stats.measure import Statistics
 
 
@@ -91,9 +91,11 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
     """Prints the warnings of a preparation, one a kind, and the command that shows all."""
+    from segcli.datasets.check.kinds import Severity, severity_of
+
     warnings: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.severity.value != "note":
+        if severity_of(finding) is not Severity.NOTE:
             warnings.setdefault(finding.kind, []).append(finding)
     for found in warnings.values():
         more = f" ({len(found)} of this kind)" if len(found) > 1 else ""

@@ -1,21 +1,27 @@
 """Opens whatever dataset a config or a command line names."""
 
-import json
+import hashlib
+import os
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segcli.config import DatasetConfig
+from segcli.datasets.check.judge import Survey, survey
+from segcli.datasets.check.kinds import Severity, refuse_errors, severity_of
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.download.catalogue import can_be_fetched
-from segcli.datasets.explicit import open_folders
-from segcli.datasets.layouts import LAYOUTS, Layout, shapes
+from segcli.datasets.encoding import Classes
+from segcli.datasets.layouts import LAYOUTS, shapes
 from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.detect import detect, find_layout, refuse_useless
+from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
-from segcli.errors import DataError, UsageError, did_you_mean
+from segcli.errors import DataError, UsageError
 from segcli.io.card import ModelCard
 from segcli.parallel import Progress, silent
-from segcli.task import Task
+from segcli.task import Colour, Task
 
 
 def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset:
@@ -94,7 +100,7 @@ def _as_trained(card: ModelCard, dataset: Dataset) -> Dataset:
     return replace(dataset, remarks=[*dataset.remarks, remark])
 
 
-def open_source(root: Path, layout: str | None, options: Options) -> Source:
+def open_source(root: Path, layout: str | None = None, options: Options | None = None) -> Source:
     """Finds a dataset in any layout, to be checked or measured.
 
     Args:
@@ -106,6 +112,7 @@ def open_source(root: Path, layout: str | None, options: Options) -> Source:
         UsageError: if the folder is no dataset.
         DataError: if it cannot be read at all.
     """
+    options = options or Options()
     if layout is not None:
         refuse_useless(find_layout(layout), options)
         return find_layout(layout).find(root, options)
@@ -116,11 +123,7 @@ def open_source(root: Path, layout: str | None, options: Options) -> Source:
         if options != Options():
             raise UsageError(f"{root} is prepared: its classes and splits are known; leave out the options")
         return prepared_source(root)
-    if (root / options.images).is_dir() and (root / options.masks).is_dir():
-        return LAYOUTS["folder"].find(root, options)
-    fitting = [known for known in LAYOUTS.values() if known.fits(root)]
-    annotated = _annotation_layout(root) if fitting in ([], [LAYOUTS["folder"]]) else None
-    known = annotated or (fitting[0] if fitting else None)
+    known = detect(root, options)
     if known is None:
         raise UsageError(
             f"{root} is no dataset: neither {DESCRIPTION} nor {options.images}/ and {options.masks}/ are there, nor "
@@ -128,37 +131,6 @@ def open_source(root: Path, layout: str | None, options: Options) -> Source:
         )
     refuse_useless(known, options)
     return known.find(root, options)
-
-
-def _annotation_layout(root: Path) -> Layout | None:
-    """The layout of the first annotation file below a folder."""
-    for path in sorted(root.rglob("*.json"))[:1]:
-        try:
-            document = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return None
-        keys = document.keys() if isinstance(document, dict) else set()
-        marks = {"labelme": {"shapes"}, "coco": {"images", "annotations"}, "darwin": {"annotations"}}
-        return next((LAYOUTS[name] for name, mark in marks.items() if mark <= keys), None)
-    return LAYOUTS["cvat"] if any(root.rglob("*.xml")) else None
-
-
-def refuse_useless(layout: Layout, options: Options) -> None:
-    """Raises UsageError for options that a layout has no use for, since its classes and splits are fixed."""
-    if options.variant is not None and options.variant not in layout.variants:
-        known = f"has {' and '.join(layout.variants)}" if layout.variants else "has none"
-        raise UsageError(f"--variant {options.variant}: {layout.name} {known}")
-    if not layout.open and replace(options, variant=None) != Options():
-        raise UsageError(
-            f"{layout.name} knows its own folders, classes and splits; leave out the options that say how to read them"
-        )
-
-
-def find_layout(name: str) -> Layout:
-    """A layout by its name; raises UsageError where there is none."""
-    if name not in LAYOUTS:
-        raise UsageError(f"unknown layout {name!r}; {did_you_mean(name, LAYOUTS)}")
-    return LAYOUTS[name]
 
 
 def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
@@ -186,3 +158,68 @@ def _how_to_prepare(root: Path) -> str:
     source = " --from DIR" if layout.needs_folder and not can_be_fetched(layout.name) else ""
     target = "" if root == Path("data") / layout.name else f" --to {root}"
     return f"{root} is no prepared dataset (no {DESCRIPTION} there)\nMake it:\n{command}{source}{target}"
+
+
+def open_folders(
+    name: str,
+    folders: Mapping[str, tuple[Path, Path | None]],
+    classes: Classes = None,
+    palette: Sequence[Colour] | None = None,
+    ignore_index: int | None = None,
+    value_map: Mapping[int, int] | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Opens folders of images and masks as a dataset; every file is looked at once.
+
+    Args:
+        name: what to call it.
+        folders: by split, the folder of images and that of masks; None where there are no masks.
+        classes: names, or their number; None counts them over all splits.
+        palette: a colour a class.
+        ignore_index: the mask value that is ignored; None is 255 (65535 beyond 255 classes), and lets masks of one
+            value and 255 be refused.
+        value_map: what other values mean.
+        progress: told of each pair looked at.
+
+    Raises:
+        DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
+    """
+    splits, alone = {}, []
+    for split, (images, masks) in folders.items():
+        splits[split], findings = match_pairs(images, masks) if masks else list_images(images)
+        alone += findings
+    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
+    options = Options(palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {})
+    found = survey(Source(name, name, splits, findings=alone), options, progress)
+    refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), _check_command(folders))
+    remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
+    encoding = found.settled()
+    return Dataset(
+        name, encoding.task, found.samples(), found.class_pixels(), _fingerprint(found), remarks=_few(remarks)
+    )
+
+
+def _fingerprint(found: Survey) -> str:
+    """Changes with any image, any mask, and with what the values mean."""
+    encoding = found.settled()
+    digest = hashlib.sha256(repr((encoding.task.to_json(), sorted(encoding.value_map.items()))).encode())
+    for split, looks in found.looks.items():
+        for item, look in zip(found.source.splits[split], looks, strict=True):
+            digest.update(f"{split}/{item.name}\0{look.image_digest}\0{look.mask_digest}\n".encode())
+    return digest.hexdigest()
+
+
+def _few(remarks: Sequence[str], number: int = 3) -> list[str]:
+    more = len(remarks) - number
+    return [*remarks[:number], *([f"… and {more} more findings of this kind"] if more > 0 else [])]
+
+
+def _check_command(folders: Mapping[str, tuple[Path, Path | None]]) -> str:
+    commands = []
+    for images, masks in folders.values():
+        if masks is not None:
+            root = Path(os.path.commonpath([images.resolve(), masks.resolve()]))
+            words = [os.path.relpath(root), "--images", os.path.relpath(images.resolve(), root), "--masks",
+                     os.path.relpath(masks.resolve(), root)]  # fmt: skip
+            commands.append(f"seg dataset check {shlex.join(words)}")
+    return "; ".join(commands)

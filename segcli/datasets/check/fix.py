@@ -1,26 +1,22 @@
-"""Writes a mended copy of a dataset as a prepared one; the source is never touched."""
+"""Mends what can be mended of a dataset while it is read; the source is never touched."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from segcli.datasets.check.kinds import Finding, Severity
-from segcli.datasets.check.report import Report
+from segcli.datasets.check.judge import Survey
+from segcli.datasets.check.kinds import Severity, severity_of
 from segcli.datasets.check.scan import Look
-from segcli.datasets.dataset import MaskEncoding, Sample
-from segcli.datasets.layouts.base import Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.dataset import Sample
+from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
-from segcli.datasets.prepared.write import prepare
-from segcli.errors import DataError, UsageError
+from segcli.errors import DataError
 from segcli.io.images import TURNS, Mask, Pixels, colour_values, decode, mask_values, write_image
-from segcli.parallel import Progress, silent
 
 _ASPECT = 0.01  # relative difference of aspect up to which a mask may be scaled to its image
 _ORIENTATION = 274  # EXIF tag
@@ -37,83 +33,60 @@ _MENDABLE = {
 
 
 @dataclass(frozen=True)
-class Mended:
-    """What was written.
+class Mending:
+    """A source as it can be used.
 
     Attributes:
-        folder: the mended copy.
-        kept: pairs in it.
-        changed: files in it that were mended, with what was done.
+        source: with what is wrong mended when it is read.
+        changed: files that are mended, with what is done.
         left_out: files that are not in it, with the reason.
     """
 
-    folder: Path
-    kept: int
+    source: Source
     changed: Mapping[str, str]
     left_out: Mapping[str, str]
 
-    def to_json(self) -> dict[str, Any]:
-        """The values as JSON has them."""
-        return {
-            "folder": str(self.folder),
-            "kept": self.kept,
-            "changed": dict(self.changed),
-            "left_out": dict(self.left_out),
-        }
 
-
-def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
-    """Writes what can be used of a dataset, mended, as a prepared dataset.
+def mend(found: Survey, folder: Path) -> Mending:
+    """Mends a source that has been looked at.
 
     Args:
-        report: of a check.
-        target: where to write.
-        progress: told of each pair.
+        found: what was seen of it.
+        folder: where images go that must be written anew.
 
     Raises:
-        UsageError: if the target lies in the source, or the source in the target.
         DataError: if it is not known what the mask values mean, or nothing is left.
     """
-    _check_apart(report.root.resolve(), target.resolve())
-    found = report.survey
     encoding = found.settled()
     findings: dict[Path, list[Finding]] = {}
     for finding in found.findings:
-        if finding.severity is Severity.ERROR or finding.kind == "all-ignored":
+        if severity_of(finding) is Severity.ERROR or finding.kind == "all-ignored":
             findings.setdefault(finding.file, []).append(finding)
     changed: dict[str, str] = {}
     left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
     largest = _largest_value([file for file, items in findings.items() if items[0].kind == "deep-image"])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        splits: dict[str, list[Pair | Sample]] = {}
-        for split, items in found.source.splits.items():
-            mender = _Mender(encoding, Path(folder) / split, largest, changed, left_out)
-            pairs = [
-                mender.mend(item, look, _of_pair(item, look, findings)) if isinstance(item, Pair) else item
-                for item, look in zip(items, found.looks[split], strict=True)
-            ]
-            splits[split] = [pair for pair in pairs if pair is not None]
-        if not all(splits.values()):
-            raise DataError(f"nothing of {report.root} would be left in a split; nothing was written")
-        source = Source(found.source.name, str(report.root), splits, encoding.task, categories=found.source.categories)
-        made = prepare(source, target, linking="hard", progress=progress, where_to_look=f"seg dataset check {target}")
-    kept = sum(len(items) for items in made.dataset.splits.values())
-    return Mended(target, kept, changed, left_out)
+    splits: dict[str, list[Pair | Sample]] = {}
+    for split, items in found.source.splits.items():
+        mender = _Mender(encoding, folder / split, largest, changed, left_out)
+        pairs = [
+            mender.mend(item, look, _of_pair(item, look, findings)) if isinstance(item, Pair) else item
+            for item, look in zip(items, found.looks[split], strict=True)
+        ]
+        splits[split] = [pair for pair in pairs if pair is not None]
+    origin = found.source.origin
+    if not all(splits.values()):
+        raise DataError(f"nothing of {origin} would be left in a split; nothing was written")
+    source = Source(found.source.name, origin, splits, encoding.task, categories=found.source.categories)
+    return Mending(source, changed, left_out)
 
 
 _ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}
 
 
-def _check_apart(root: Path, target: Path) -> None:
-    if target == root or target.is_relative_to(root) or root.is_relative_to(target):
-        raise UsageError(f"--fix {target}: the mended copy must lie outside the dataset ({root})")
-
-
 def _of_pair(pair: Pair, look: Look, findings: Mapping[Path, list[Finding]]) -> list[Finding]:
     """The findings of a pair: those of its own look, and those that came of comparing it with others."""
     files = [pair.image, *([pair.mask.path] if isinstance(pair.mask, MaskFile) else [])]
-    own = [finding for finding in look.findings if finding.severity is Severity.ERROR]
+    own = [finding for finding in look.findings if severity_of(finding) is Severity.ERROR]
     compared = [finding for file in files for finding in findings.get(file, [])]
     return list(dict.fromkeys([*own, *compared]))
 

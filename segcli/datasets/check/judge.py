@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.datasets.check.kinds import Finding, refuse_errors
-from segcli.datasets.check.scan import Look, Memory, inspect
-from segcli.datasets.dataset import SPLITS, FileSample, MaskEncoding, Sample, unknown_values
-from segcli.datasets.encoding import MaskValues, infer_encoding, looks_lossy
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.check.kinds import refuse_errors
+from segcli.datasets.check.scan import Look, LookCache, inspect
+from segcli.datasets.dataset import SPLITS, FileSample, Sample
+from segcli.datasets.encoding import MaskEncoding, MaskValues, infer_encoding, looks_lossy, unknown_values
+from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.splits import DEFAULT_RATIOS, Dealt, deal, pick
 from segcli.errors import DataError, FileProblem, UsageError
 from segcli.parallel import Progress, silent
@@ -72,7 +71,7 @@ def as_samples(items: Sequence[Pair | Sample], encoding: MaskEncoding) -> list[S
 
 
 def survey(
-    source: Source, options: Options | None = None, progress: Progress = silent, memory: Memory | None = None
+    source: Source, options: Options | None = None, progress: Progress = silent, memory: LookCache | None = None
 ) -> Survey:
     """Looks at every file of a source, settles its classes and splits, and judges what was seen.
 

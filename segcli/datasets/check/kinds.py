@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
+from segcli.datasets.layouts.base import Finding
 from segcli.errors import DataError
 
 
@@ -82,26 +82,9 @@ KINDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something found.
-
-    Attributes:
-        kind: a name in KINDS.
-        file: the file concerned.
-        message: one line with what, which file and what to do.
-        detail: figures behind it, such as the values of a mask that have no class.
-    """
-
-    kind: str
-    file: Path
-    message: str
-    detail: tuple[int, ...] = ()
-
-    @property
-    def severity(self) -> Severity:
-        """How bad it is."""
-        return KINDS[self.kind].severity
+def severity_of(finding: Finding) -> Severity:
+    """How bad a finding is."""
+    return KINDS[finding.kind].severity
 
 
 def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:
@@ -111,7 +94,7 @@ def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:
         findings: what was found.
         where_to_look: the command that lists them all.
     """
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    errors = [finding for finding in findings if severity_of(finding) is Severity.ERROR]
     if not errors:
         return
     more = f"{len(errors) - 1} more: `{where_to_look}` lists them all" if len(errors) > 1 else ""

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from segcli.datasets.check.judge import Survey, survey
-from segcli.datasets.check.kinds import KINDS, Finding, Kind, Severity
+from segcli.datasets.check.kinds import KINDS, Kind, Severity
 from segcli.datasets.check.scan import broken
-from segcli.datasets.layouts.base import Options
-from segcli.datasets.open import open_source
+from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.parallel import Progress, silent
 
 _BY_SEVERITY = list(Severity)
@@ -84,24 +83,20 @@ class Report:
         }
 
 
-def check(
-    root: Path, layout: str | None = None, options: Options | None = None, progress: Progress = silent, typed: str = ""
-) -> Report:
+def check(source: Source, options: Options | None = None, progress: Progress = silent, typed: str = "") -> Report:
     """Decodes every file of a dataset and judges what it holds.
 
     Args:
-        root: a prepared dataset, a folder with images/ and masks/, or a native dataset.
-        layout: its layout; None tells it by what lies in the folder.
-        options: how to read it, where the layout leaves that open.
+        source: the dataset as it was found.
+        options: how to deal splits and name classes, where the source leaves it open.
         progress: told of each pair.
         typed: the arguments to repeat in the commands that mend; empty is the folder.
 
     Raises:
-        UsageError: if the folder is no dataset.
-        DataError: if it cannot be read at all.
+        UsageError: if the options do not fit.
     """
-    options = options or Options()
-    found = survey(open_source(root, layout, options), options, progress)
+    root = Path(source.origin)
+    found = survey(source, options, progress)
     by_kind: dict[str, list[Finding]] = {}
     for finding in found.findings:
         by_kind.setdefault(finding.kind, []).append(finding)

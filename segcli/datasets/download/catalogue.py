@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segcli.datasets.download.archives import is_archive, unpack
 from segcli.datasets.download.http import Downloaded, Remote, download
-from segcli.datasets.layouts import Layout
+from segcli.datasets.layouts.base import Layout
 from segcli.errors import DataError, UsageError
 from segcli.io.files import only_one
 from segcli.parallel import Progress

@@ -1,9 +1,5 @@
 """The layouts that `seg dataset` reads."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 from segcli.datasets.layouts import (
     ade20k,
     camvid,
@@ -17,33 +13,7 @@ from segcli.datasets.layouts import (
     shapes,
     voc,
 )
-from segcli.datasets.layouts.base import Options, Source
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A layout.
-
-    Attributes:
-        name: as on the command line.
-        find: finds the source at a folder.
-        mark: paths below a folder of which one says that it is laid out so; empty where nothing does.
-        open: whether classes and splits are left open, so that options say them.
-        variants: what `--variant` may name; the first is the default.
-        needs_folder: whether it lies in a folder at all.
-    """
-
-    name: str
-    find: Callable[[Path, Options], Source]
-    mark: Sequence[str] = ()
-    open: bool = False
-    variants: Sequence[str] = ()
-    needs_folder: bool = True
-
-    def fits(self, root: Path) -> bool:
-        """Whether a folder looks like this layout."""
-        return any(next(iter(root.glob(mark)), None) is not None for mark in self.mark)
-
+from segcli.datasets.layouts.base import Layout
 
 LAYOUTS = {
     layout.name: layout

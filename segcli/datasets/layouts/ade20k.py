@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.layouts.base import Source
-from segcli.datasets.layouts.pairing import Pair, list_images, match_pairs
+from segcli.datasets.layouts.base import Finding, Pair, Source
+from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.errors import DataError
 from segcli.task import Task
 

@@ -9,9 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Options, Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Shape
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
 from segcli.io.images import find_images

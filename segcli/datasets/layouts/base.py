@@ -1,12 +1,11 @@
-"""A dataset as it was found, before it is looked at: files in splits, and what their values mean."""
+"""What every layout gives: a dataset as it was found, before it is looked at, and what was wrong with finding it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.dataset import Sample
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.masks import MaskSource
 from segcli.task import Colour, Task
 
 UNDEALT = ""
@@ -18,6 +17,38 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Folders and files of these names are splits."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found.
+
+    Attributes:
+        kind: a name in the list of kinds (`check/kinds.py`).
+        file: the file concerned.
+        message: one line with what, which file and what to do.
+        detail: figures behind it, such as the values of a mask that have no class.
+    """
+
+    kind: str
+    file: Path
+    message: str
+    detail: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its mask.
+
+    Attributes:
+        name: path below the folder, without suffix, with forward slashes.
+        image: the file.
+        mask: None where there is none, as in a test split.
+    """
+
+    name: str
+    image: Path
+    mask: MaskSource | None
 
 
 @dataclass(frozen=True)
@@ -79,3 +110,28 @@ class Source:
     colours: bool = False
     findings: Sequence[Finding] = ()
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout.
+
+    Attributes:
+        name: as on the command line.
+        find: finds the source at a folder.
+        mark: paths below a folder of which one says that it is laid out so; empty where nothing does.
+        open: whether classes and splits are left open, so that options say them.
+        variants: what `--variant` may name; the first is the default.
+        needs_folder: whether it lies in a folder at all.
+    """
+
+    name: str
+    find: Callable[[Path, Options], Source]
+    mark: Sequence[str] = ()
+    open: bool = False
+    variants: Sequence[str] = ()
+    needs_folder: bool = True
+
+    def fits(self, root: Path) -> bool:
+        """Whether a folder looks like this layout."""
+        return any(next(iter(root.glob(mark)), None) is not None for mark in self.mark)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.layouts.base import Source
-from segcli.datasets.layouts.pairing import Pair, match_pairs
+from segcli.datasets.layouts.base import Finding, Pair, Source
+from segcli.datasets.layouts.pairing import match_pairs
 from segcli.datasets.layouts.palettes import packed
 from segcli.errors import DataError
 from segcli.task import Colour, Task

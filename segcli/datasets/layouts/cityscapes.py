@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.layouts.base import Options, Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError
 from segcli.io.images import find_images

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.layouts.annotations import (
     BACKGROUND,
     MALFORMED,
@@ -19,8 +18,7 @@ from segcli.datasets.layouts.annotations import (
     read_json,
     refuse_nothing,
 )
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape, run_lengths
 from segcli.datasets.masks import MaskLook, MaskSource, look_at_values, read_whole
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean

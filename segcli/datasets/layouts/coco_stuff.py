@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.layouts.base import Options, Source
-from segcli.datasets.layouts.pairing import Pair, list_images
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source
+from segcli.datasets.layouts.pairing import list_images
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError
 from segcli.io.images import find_images

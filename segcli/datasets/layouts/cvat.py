@@ -3,7 +3,6 @@
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.layouts.annotations import (
     MALFORMED,
     Annotated,
@@ -16,7 +15,7 @@ from segcli.datasets.layouts.annotations import (
     name_in_split,
     split_of,
 )
-from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Options, Source
-from segcli.datasets.layouts.pairing import Pair, list_images, match_pairs
+from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options, Pair, Source
+from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.layouts.palettes import class_names, colour_map, found_palette
 from segcli.errors import DataError, UsageError
 from segcli.io.images import SUFFIXES

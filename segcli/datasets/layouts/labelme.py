@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segcli.datasets.check.kinds import Finding
 from segcli.datasets.layouts.annotations import (
     MALFORMED,
     Annotated,
@@ -26,7 +25,7 @@ from segcli.datasets.layouts.annotations import (
     read_json,
     split_of,
 )
-from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import SUFFIXES

@@ -1,30 +1,14 @@
 """Images and masks in folders, matched by name."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.masks import MaskFile, MaskSource
+from segcli.datasets.layouts.base import Finding, Pair
+from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError, UsageError
 from segcli.io.images import find_images
 
 ANY_NAME = "{name}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image file and its mask.
-
-    Attributes:
-        name: path below the folder, without suffix, with forward slashes.
-        image: the file.
-        mask: None where there is none, as in a test split.
-    """
-
-    name: str
-    image: Path
-    mask: MaskSource | None
 
 
 def match_pairs(

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import Pair
 from segcli.datasets.masks import MaskFile, count_values
 from segcli.errors import DataError, FileProblem
 from segcli.parallel import each

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import Pair
 from segcli.errors import DataError, UsageError
 
 DEFAULT_RATIOS = (0.8, 0.2)

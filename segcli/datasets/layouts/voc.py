@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.check.kinds import Finding
-from segcli.datasets.layouts.base import Options, Source
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source
 from segcli.datasets.layouts.splits import read_names
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
 from segcli.errors import DataError, FileProblem

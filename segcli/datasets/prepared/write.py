@@ -12,15 +12,21 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from segcli.datasets.check.judge import Survey, survey
-from segcli.datasets.check.kinds import Finding, refuse_errors
-from segcli.datasets.check.lookcache import LookCache
-from segcli.datasets.check.scan import Look, broken, look_closely
-from segcli.datasets.dataset import Dataset, MaskEncoding, Sample
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
-from segcli.datasets.layouts.pairing import Pair
-from segcli.datasets.prepared.format import DESCRIPTION, FORMAT, Description, open_prepared
-from segcli.datasets.prepared.manifest import NAME as FILES
-from segcli.datasets.prepared.manifest import FileRow, Manifest, row_of
+from segcli.datasets.check.kinds import refuse_errors
+from segcli.datasets.check.scan import Look, LookCache, broken, look_closely
+from segcli.datasets.dataset import Dataset, Sample
+from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
+from segcli.datasets.prepared.format import (
+    DESCRIPTION,
+    FILES,
+    FORMAT,
+    Description,
+    FileRow,
+    Manifest,
+    open_prepared,
+    row_of,
+)
 from segcli.errors import DataError, UsageError
 from segcli.io.files import going_on_in, write_text
 from segcli.io.images import Mask, encode_mask, write_image

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.dataset import MaskEncoding, Sample
+from segcli.datasets.dataset import Sample
+from segcli.datasets.encoding import MaskEncoding
 from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels
 from segcli.parallel import Progress, each, silent

@@ -13,11 +13,12 @@ from native import write_cityscapes
 from PIL import Image
 from typer.testing import Result
 
-from segcli.datasets.check.fix import write_mended
 from segcli.datasets.check.report import Report, check
 from segcli.datasets.check.scan import perceptual_hash
 from segcli.datasets.layouts.base import Options
+from segcli.datasets.open import open_source
 from segcli.datasets.prepared.format import open_prepared
+from segcli.datasets.prepared.mended import write_mended
 from segcli.io.images import read_image, read_mask
 
 RNG = np.random.default_rng(0)
@@ -154,7 +155,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(damaged: Path) -> Report:
-    return check(damaged)
+    return check(open_source(damaged))
 
 
 def test_there_are_24_kinds_of_damage() -> None:
@@ -183,17 +184,17 @@ def test_each_damage_alone_is_found_alone(tmp_path: Path) -> None:
     for place, (kind, file, damage) in enumerate(DAMAGES):
         root = write_clean(tmp_path / str(place), train=23, val=4)
         damage(root, root / file)
-        kinds = {item[0] for item in found(check(root))}
+        kinds = {item[0] for item in found(check(open_source(root)))}
         assert kinds == {kind}, (kind, file)
 
 
 def test_clean_data_has_no_findings(tmp_path: Path) -> None:
-    assert check(write_clean(tmp_path / "clean")).rows == []
+    assert check(open_source(write_clean(tmp_path / "clean"))).rows == []
 
 
 def test_clean_real_data_has_no_errors(real_data: Path) -> None:
     for folder in ("camvid", *(f"native/{name}" for name in ("cityscapes", "ade20k", "coco_stuff", "voc"))):
-        assert check(real_data / folder).errors == 0, folder
+        assert check(open_source(real_data / folder)).errors == 0, folder
 
 
 def test_a_mended_copy_is_clean_and_the_source_untouched(
@@ -204,7 +205,7 @@ def test_a_mended_copy_is_clean_and_the_source_untouched(
     assert result.exit_code == 0, result.stderr
     mended = json.loads(result.stdout)["mended"]
     assert {path: path.lstat().st_mtime_ns for path in damaged.rglob("*")} == before
-    again = check(tmp_path / "mended")
+    again = check(open_source(tmp_path / "mended"))
     assert again.errors == 0
     assert {row.kind.name for row in again.rows} <= {"near-duplicate", "unseen-class"}
     gone = {Path(file).stem for file in mended["left_out"]}
@@ -246,7 +247,7 @@ def test_masks_are_scaled_and_turned_to_their_images(tmp_path: Path) -> None:
     unturned = np.zeros((60, 96), np.uint8)
     unturned[:, 48:] = 1
     Image.fromarray(unturned).save(root / "masks/train/0004.png")
-    report = check(root)
+    report = check(open_source(root))
     assert found(report) == {
         ("size-mismatch", str(root / "masks/train/0003.png")),
         ("size-mismatch", str(root / "masks/train/0004.png")),
@@ -273,7 +274,7 @@ def test_smooth_masks_of_two_classes_are_mended(tmp_path: Path) -> None:
     for index, path in enumerate(sorted((root / "masks").iterdir())):
         disc(index, smoothly=True).save(path)
         photo(index, 160).save(root / "images" / path.name)
-    report = check(root, options=Options(value_map={255: 1}))
+    report = check(open_source(root), Options(value_map={255: 1}))
     assert {row.kind.name for row in report.rows if row.kind.severity.value == "error"} == {"lossy-mask"}
     write_mended(report, tmp_path / "out")
     for path in (tmp_path / "out" / "masks").rglob("*.png"):
@@ -339,9 +340,11 @@ def test_files_of_a_prepared_dataset_that_changed_are_named(tmp_path: Path, seg:
     assert seg("dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine", "--copy").exit_code == 0
     changed = sorted((tmp_path / "data/mine/masks/train").iterdir())[0]
     Image.fromarray(np.zeros((40, 56), np.uint8)).save(changed)
-    assert ("changed", str(Path("data/mine/masks/train") / changed.name)) in found(check(Path("data/mine")))
+    assert ("changed", str(Path("data/mine/masks/train") / changed.name)) in found(
+        check(open_source(Path("data/mine")))
+    )
     changed.unlink()
-    assert {kind for kind, _ in found(check(Path("data/mine")))} >= {"no-mask", "changed"}
+    assert {kind for kind, _ in found(check(open_source(Path("data/mine"))))} >= {"no-mask", "changed"}
 
 
 def test_the_perceptual_hash_knows_scaled_and_stored_pictures(tmp_path: Path) -> None:
@@ -369,7 +372,7 @@ def test_deep_images_are_scaled_alike(tmp_path: Path) -> None:
         Image.fromarray(np.linspace(0, 1, 96 * 96, dtype=np.float32).reshape(96, 96)),
         ".tif",
     )
-    report = check(root)
+    report = check(open_source(root))
     assert errors(report) == {"deep-image"}
     mended = write_mended(report, tmp_path / "out")
     got = [read_image(tmp_path / f"out/images/train/000{place}.png") for place in range(3)]
@@ -386,7 +389,7 @@ def test_mended_images_are_no_links_to_what_goes(tmp_path: Path, monkeypatch: py
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    write_mended(check(root), tmp_path / "out")
+    write_mended(check(open_source(root)), tmp_path / "out")
     for path in (tmp_path / "out" / "images").rglob("*.png"):
         assert not path.is_symlink()
         read_image(path)
@@ -396,7 +399,7 @@ def test_jpeg_masks_of_two_classes_are_mended_as_a_threshold_would(tmp_path: Pat
     root = write_clean(tmp_path / "src", train=8, val=4)
     for path in (root / "masks").rglob("*.png"):
         replace(path, disc(int(path.stem), smoothly=False).resize((96, 96)), ".jpg", quality=80)
-    report = check(root, options=Options(value_map={255: 1}))
+    report = check(open_source(root), Options(value_map={255: 1}))
     assert errors(report) == {"lossy-mask"}
     write_mended(report, tmp_path / "out")
     for path in (root / "masks").rglob("*.jpg"):
@@ -409,7 +412,7 @@ def test_files_of_objects_are_looked_at_too(tmp_path: Path) -> None:
     for name in ("1", "2"):
         path = tmp_path / f"city/gtFine/train/aachen/aachen_{name}_gtFine_instanceIds.png"
         cut(path) if name == "1" else replace(path, Image.new("I;16", (9, 7)))
-    report = check(tmp_path / "city")
+    report = check(open_source(tmp_path / "city"))
     named = {item.file.name for row in report.rows for item in row.findings if row.kind.name == "instances"}
     assert named == {"aachen_1_gtFine_labelIds.png", "aachen_2_gtFine_labelIds.png"}
     write_mended(report, tmp_path / "out")
@@ -419,7 +422,7 @@ def test_files_of_objects_are_looked_at_too(tmp_path: Path) -> None:
 
 def test_a_folder_of_a_pair_or_two_is_checked(tmp_path: Path, seg: Callable[..., Result]) -> None:
     write_pairs(tmp_path / "mine", 1)
-    assert check(tmp_path / "mine").pairs == {"": 1}
+    assert check(open_source(tmp_path / "mine")).pairs == {"": 1}
     refused = seg("dataset", "prepare", "folder", "--from", "mine")
     assert (refused.exit_code, "too few pairs" in refused.stderr) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
@@ -431,14 +434,14 @@ def test_dark_images_are_not_alike(tmp_path: Path) -> None:
         night = np.zeros((96, 96, 3), np.uint8)
         night[2 * place + 1, 50:54] = 200
         replace(path, Image.fromarray(night))
-    assert check(root).rows == []
+    assert check(open_source(root)).rows == []
 
 
 def test_names_that_cannot_be_written_are_found(tmp_path: Path) -> None:
     root = write_clean(tmp_path / "src")
     for kind in ("images", "masks"):
         (root / kind / "train" / "0001.png").rename(root / kind / "train" / "a\tb.png")
-    report = check(root)
+    report = check(open_source(root))
     assert errors(report) == {"name"}
     write_mended(report, tmp_path / "out")
     assert len(open_prepared(tmp_path / "out").split("train")) == 29
@@ -466,6 +469,6 @@ def test_annotations_are_recognised(tmp_path: Path) -> None:
         folder = tmp_path / name / ("annotations" if name == "coco" else "images")
         folder.mkdir(exist_ok=True)
         (folder / "a.json").write_text(json.dumps(document))
-        report = check(tmp_path / name)
+        report = check(open_source(tmp_path / name))
         assert errors(report) == set()
         assert report.survey.settled().task.classes == ("background", "cat")

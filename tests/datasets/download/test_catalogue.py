@@ -13,7 +13,7 @@ from typer.testing import Result
 from segcli.datasets.download import catalogue as obtaining
 from segcli.datasets.download.catalogue import ARCHIVES, BY_HAND, Archive, obtain
 from segcli.datasets.download.http import Remote
-from segcli.datasets.open import find_layout
+from segcli.datasets.layouts.detect import find_layout
 from segcli.datasets.prepared.format import open_prepared
 from segcli.errors import UsageError
 

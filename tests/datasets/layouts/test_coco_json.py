@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
+from segcli.datasets.layouts.base import UNDEALT, Options, Pair, Source
 from segcli.datasets.layouts.coco_json import find
-from segcli.datasets.layouts.pairing import Pair
 from segcli.datasets.layouts.rasterise import run_lengths
 from segcli.errors import DataError, UsageError
 from segcli.task import Task

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
+from segcli.datasets.layouts.base import UNDEALT, Options, Pair, Source
 from segcli.datasets.layouts.cvat import find as find_cvat
 from segcli.datasets.layouts.darwin import find as find_darwin
-from segcli.datasets.layouts.pairing import Pair
 from segcli.errors import DataError, UsageError
 
 HEIGHT, WIDTH = 8, 10

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcli.datasets.layouts.base import UNDEALT, Options
+from segcli.datasets.layouts.base import UNDEALT, Options, Pair
 from segcli.datasets.layouts.labelme import find
-from segcli.datasets.layouts.pairing import Pair
 from segcli.errors import DataError, UsageError
 
 HEIGHT, WIDTH = 8, 10

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcli.datasets.layouts.pairing import Pair
+from segcli.datasets.layouts.base import Pair
 from segcli.datasets.layouts.splits import Dealt, deal, pick
 from segcli.errors import DataError, UsageError
 

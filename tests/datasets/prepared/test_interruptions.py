@@ -19,9 +19,9 @@ from PIL import Image
 from typer.testing import Result
 
 from segcli.datasets.check.scan import inspect, look_at
-from segcli.datasets.explicit import open_folders
 from segcli.datasets.layouts import camvid, folder, shapes
 from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.open import open_folders
 from segcli.datasets.prepared import write as prepared_module
 from segcli.datasets.prepared.format import open_prepared, prepared_source
 from segcli.datasets.prepared.write import prepare

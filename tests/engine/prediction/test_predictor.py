@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from conftest import draw_pair
 
-from segcli.datasets.dataset import FileSample, MaskEncoding
+from segcli.datasets.dataset import FileSample
+from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskFile
 from segcli.engine.evaluation.evaluate import evaluate
 from segcli.engine.evaluation.scores import Logits

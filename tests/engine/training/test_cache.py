@@ -10,7 +10,8 @@ from conftest import draw_pair
 from PIL import Image
 
 from segcli.config import RunConfig
-from segcli.datasets.dataset import FileSample, MaskEncoding, Sample
+from segcli.datasets.dataset import FileSample, Sample
+from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts import shapes
 from segcli.datasets.masks import MaskFile
 from segcli.datasets.open import open_dataset

@@ -1,0 +1,66 @@
+"""Writes a mended copy of a dataset as a prepared one."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcli.datasets.check.fix import mend
+from segcli.datasets.check.report import Report
+from segcli.datasets.prepared.write import prepare
+from segcli.errors import UsageError
+from segcli.parallel import Progress, silent
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was written.
+
+    Attributes:
+        folder: the mended copy.
+        kept: pairs in it.
+        changed: files in it that were mended, with what was done.
+        left_out: files that are not in it, with the reason.
+    """
+
+    folder: Path
+    kept: int
+    changed: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The values as JSON has them."""
+        return {
+            "folder": str(self.folder),
+            "kept": self.kept,
+            "changed": dict(self.changed),
+            "left_out": dict(self.left_out),
+        }
+
+
+def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
+    """Writes what can be used of a dataset, mended, as a prepared dataset.
+
+    Args:
+        report: of a check.
+        target: where to write.
+        progress: told of each pair.
+
+    Raises:
+        UsageError: if the target lies in the source, or the source in the target.
+        DataError: if it is not known what the mask values mean, or nothing is left.
+    """
+    _check_apart(report.root.resolve(), target.resolve())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        mending = mend(report.survey, Path(folder))
+        command = f"seg dataset check {target}"
+        made = prepare(mending.source, target, linking="hard", progress=progress, where_to_look=command)
+    kept = sum(len(items) for items in made.dataset.splits.values())
+    return Mended(target, kept, mending.changed, mending.left_out)
+
+
+def _check_apart(root: Path, target: Path) -> None:
+    if target == root or target.is_relative_to(root) or root.is_relative_to(target):
+        raise UsageError(f"--fix {target}: the mended copy must lie outside the dataset ({root})")
