@@ -60,7 +60,7 @@ def load(
     model: Path, device: str = "auto", tta: bool = False, policy: str | None = None, size: str | None = None
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
-    from segcli.engine.prediction.predictor import load_predictor
+    from segcli.engine.prediction.load import load_predictor
     from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
     wanted = find_policy(policy) if policy else None

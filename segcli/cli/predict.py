@@ -23,7 +23,9 @@ def predict(
     device: options.Device = "auto",
 ) -> None:
     """Predict images: index masks with a palette, and overlays."""
-    from segcli.engine.prediction.predict import PRODUCTS, find_sources, predict_files
+    from segcli.engine.prediction.predict import predict_files
+    from segcli.engine.prediction.sinks import PRODUCTS
+    from segcli.engine.prediction.sources import find_sources
 
     products = save.split(",")
     for product in products:

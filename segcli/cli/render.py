@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from segcli.components.catalogue import Entry
     from segcli.engine.evaluation.scores import Scores
+    from segcli.engine.evaluation.tta_trials import Trial
     from segcli.engine.export.parity import Parity
-    from segcli.engine.prediction.tta import Trial
     from segcli.engine.training.dry_run import DryRun
     from segcli.engine.training.events import Event
     from segcli.task import Task

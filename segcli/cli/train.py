@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from segcli.config import RunConfig
     from segcli.engine.training.distributed import Processes
-    from segcli.engine.training.events import Observer
+    from segcli.engine.training.events import Observer, StopRequest
     from segcli.engine.training.loop import TrainResult
-    from segcli.engine.training.stopping import StopRequest
     from segcli.io.rundir import RunDir
 
     Training = Callable[[Observer, Processes, StopRequest], TrainResult]
@@ -105,7 +104,7 @@ def _launch(devices: int) -> None:
 def _watch(training: "Training", device: str) -> None:
     """Shows a training; an interrupted one is told how it goes on."""
     from segcli.engine.training.distributed import joined
-    from segcli.engine.training.stopping import StopRequest
+    from segcli.engine.training.events import StopRequest
 
     stop = StopRequest()
     with joined(device) as processes, render.training(processes.leads) as view, _asking(stop, view) as asked:

@@ -22,7 +22,8 @@ def tta(
     as_json: options.Json = False,
 ) -> None:
     """Compare test-time augmentation policies: mIoU against cost."""
-    from segcli.engine.prediction.tta import compare, find_policy
+    from segcli.engine.evaluation.tta_trials import compare
+    from segcli.engine.prediction.tta import find_policy
 
     chosen = [find_policy(name) for name in policies.split(",")]
     path = options.find_model(model)

@@ -31,8 +31,8 @@ def visualize(
         raise UsageError("--overlay and --panel are two kinds of pictures; give one")
     if sources and data:
         raise UsageError("SOURCE and --data both say what to draw; give one")
-    from segcli.engine.drawing.masks import draw_files, draw_samples
-    from segcli.engine.prediction.predict import find_sources
+    from segcli.engine.prediction.pictures import draw_files, draw_samples
+    from segcli.engine.prediction.sources import find_sources
     from segcli.io.rundir import output_folder
 
     found = find_sources(sources) if sources else None

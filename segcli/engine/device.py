@@ -1,18 +1,12 @@
-"""Where and how it is computed: device, number format, threads, seeds, versions."""
+"""Where and in which number format it is computed: device, precision, threads, memory."""
 
 import ctypes
-import hashlib
 import platform
-import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
-import numpy as np
 import torch
 
-import segcli
 from segcli.errors import SegError, UsageError
 from segcli.parallel import available_cores
 
@@ -57,52 +51,9 @@ def _has_native_bf16(device: torch.device) -> bool:
     return False
 
 
-class Precision:
-    """The forward and backward pass in a number format, with a loss scaler where it is fp16.
-
-    Args:
-        name: fp32, bf16 or fp16.
-        device: where it is computed.
-    """
-
-    def __init__(self, name: str, device: torch.device) -> None:
-        self.name = name
-        self.device = device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Runs the block in the number format."""
-        with torch.autocast(self.device.type, _DTYPES.get(self.name), enabled=self.name in _DTYPES):
-            yield
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Adds the gradients of a loss (a scalar) to those that are there."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-
-    def step(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor, largest_norm: float | None = None) -> bool:
-        """Takes one step along the gradients, unless one of them or the loss is no finite number.
-
-        Args:
-            optimizer: holds the parameters.
-            loss: a scalar.
-            largest_norm: gradients of a larger norm, over all parameters, are scaled down to it.
-
-        Returns:
-            Whether the step was taken.
-        """
-        self.scaler.unscale_(optimizer)
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, largest_norm) if largest_norm else _norm(parameters)
-        finite = bool(torch.isfinite(norm) & torch.isfinite(loss))
-        if finite:
-            self.scaler.step(optimizer)
-        self.scaler.update()
-        return finite
-
-
-def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
-    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Runs a block in a number format: fp32, bf16 or fp16."""
+    return torch.autocast(device.type, _DTYPES.get(precision), enabled=precision in _DTYPES)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -120,36 +71,6 @@ def memory_errors(cure: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise SegError(f"out of memory; {cure}") from error
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds the generators that libraries draw from, for the initial weights."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed of 32 bits that is a function of some numbers."""
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
-
-
-def versions() -> dict[str, str]:
-    """What a model was made with."""
-    names = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy")
-    return {
-        "segcli": segcli.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }
-
-
-def pick_workers(number: int | None, processes: int = 1) -> int:
-    """How many processes read images for each training process on this machine.
-
-    The given number, else one fewer than this process's share of the cores, at least 1 and 8 at most.
-    """
-    return min(max(available_cores() // processes - 1, 1), 8) if number is None else number
 
 
 def pick_threads(number: int | None, processes: int = 1) -> int:
@@ -170,17 +91,3 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
-
-
-def git_commit() -> str | None:
-    """The commit of the working folder, with `-dirty` behind it where tracked files are changed.
-
-    Returns:
-        None outside a repository, without git, or where git takes longer than 5 seconds.
-    """
-    command = ["git", "--no-optional-locks", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()

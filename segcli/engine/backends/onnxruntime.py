@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 import onnxruntime as ort
 
-from segcli.engine.evaluation.scores import Logits
+from segcli.engine.arrays import Logits
 from segcli.errors import ModelError
 from segcli.io.card import CARD, ModelCard
 from segcli.io.images import Pixels

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 import torch
 
+from segcli.engine.arrays import Logits
 from segcli.engine.device import pick_device
-from segcli.engine.evaluation.scores import Logits
 from segcli.io.bundle import load_bundle
 from segcli.io.card import ModelCard
 from segcli.io.images import Pixels

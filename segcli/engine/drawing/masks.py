@@ -8,10 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segcli.datasets.dataset import Sample
-from segcli.engine.prediction.predictor import Predictor, predict_mask
-from segcli.io.images import Mask, Pixels, read_image, write_image
-from segcli.parallel import Progress, silent
+from segcli.io.images import Mask, Pixels, write_image
 from segcli.task import IGNORED_COLOUR, Colour, Task
 
 _INK: Colour = (32, 32, 36)
@@ -111,56 +108,7 @@ def _error_title(truth: Mask, prediction: Mask, task: Task) -> str:
     return f"errors: {wrong:.1%}"
 
 
-def draw_samples(
-    predictor: Predictor, samples: Sequence[Sample], folder: Path, blend: bool, progress: Progress = silent
-) -> list[Path]:
-    """Draws the prediction on each sample: blended over the image, or as a panel beside the truth.
-
-    Args:
-        predictor: the model.
-        samples: with masks.
-        folder: where the pictures go.
-        blend: overlays instead of panels.
-        progress: told of each picture.
-
-    Returns:
-        The pictures.
-    """
-    task, written = predictor.card.task, []
-    for done, sample in enumerate(samples, 1):
-        image, truth = sample.read()
-        prediction = predict_mask(predictor, image)
-        picture = overlay(image, prediction, task) if blend else panel(image, truth, prediction, task)
-        written.append(_save(folder, sample.name, blend, picture))
-        progress("drawing", done, len(samples))
-    return written
-
-
-def draw_files(
-    predictor: Predictor,
-    images: Sequence[tuple[Path, str]],
-    folder: Path,
-    blend: bool,
-    progress: Progress = silent,
-) -> list[Path]:
-    """Draws the prediction on images that have no masks; each has a path and the name of its picture."""
-    task, written = predictor.card.task, []
-    for done, (path, name) in enumerate(images, 1):
-        image = read_image(path)
-        prediction = predict_mask(predictor, image)
-        picture = overlay(image, prediction, task) if blend else panel(image, None, prediction, task)
-        written.append(_save(folder, name, blend, picture))
-        progress("drawing", done, len(images))
-    return written
-
-
-def _save(folder: Path, name: str, blend: bool, picture: Pixels) -> Path:
-    path = folder / ("overlays" if blend else "panels") / f"{name}.png"
-    write_image(path, picture)
-    return path
-
-
-def save_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None:
+def draw_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None:
     """Draws training crops, each above its mask.
 
     Args:
@@ -177,17 +125,6 @@ def save_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None
     row = _stack(columns[:-1], axis=1)
     present = np.concatenate([mask.numpy().ravel() for _, mask in items])
     write_image(path, _stack([row, _legend(present, task, row.shape[1])], axis=0))
-
-
-def save_panels(path: Path, predictor: Predictor, samples: Sequence[Sample]) -> None:
-    """Draws a panel for each of a few samples, one below the other."""
-    task = predictor.card.task
-    panels = []
-    for sample in samples:
-        image, truth = sample.read()
-        panels.append(panel(image, truth, predict_mask(predictor, image), task))
-    width = max(picture.shape[1] for picture in panels)
-    write_image(path, _stack([_widened(picture, width) for picture in panels], axis=0))
 
 
 def _legend(mask: Mask, task: Task, width: int) -> Pixels:
@@ -228,8 +165,11 @@ def _blank(height: int, width: int) -> Pixels:
     return np.full((height, width, 3), _PAPER, np.uint8)
 
 
-def _widened(picture: Pixels, width: int) -> Pixels:
-    return _stack([picture, _blank(picture.shape[0], width - picture.shape[1])], axis=1)
+def below_one_another(pictures: Sequence[Pixels]) -> Pixels:
+    """Sets pictures below one another, the narrower ones widened with paper."""
+    width = max(picture.shape[1] for picture in pictures)
+    widened = [_stack([picture, _blank(picture.shape[0], width - picture.shape[1])], axis=1) for picture in pictures]
+    return _stack(widened, axis=0)
 
 
 def _stack(parts: Sequence[Pixels], axis: int) -> Pixels:

@@ -4,25 +4,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
-from typing import Protocol
 
 import numpy as np
 
 from segcli.datasets.dataset import Sample
-from segcli.engine.evaluation.scores import ConfusionMatrix, Logits, Scores
+from segcli.engine.evaluation.accumulators import Accumulator, ConfusionMatrix
+from segcli.engine.evaluation.scores import Scores
 from segcli.engine.prediction.predictor import Predictor
 from segcli.io.images import Mask, Pixels
 from segcli.parallel import Progress, silent
 
 _READERS = 2
 _READ_AHEAD = 8
-
-
-class Accumulator(Protocol):
-    """Collects something from every image of an evaluation."""
-
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image: its name, its logits C×H×W and its mask H×W."""
 
 
 def evaluate(

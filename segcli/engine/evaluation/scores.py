@@ -6,32 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.io.images import Mask
 from segcli.task import Task
 
 Counts = NDArray[np.int64]
 Ratios = NDArray[np.float64]
-Logits = NDArray[np.float32]
-
-
-def confusion_matrix(truth: Mask, prediction: Mask, num_classes: int, ignore_index: int) -> Counts:
-    """Counts pixels by true class (row) and predicted class (column); ignored pixels count nowhere.
-
-    Args:
-        truth: class indices or the ignore index, of any shape.
-        prediction: class indices 0…C-1, of the same shape.
-        num_classes: C.
-        ignore_index: the value of `truth` to leave out.
-
-    Returns:
-        C×C int64.
-    """
-    # Ignored pixels fall into one bin behind the last, which is cheaper than picking the valid ones.
-    overflow = num_classes * num_classes
-    cells = truth.astype(np.int64) * num_classes + prediction
-    cells[truth == ignore_index] = overflow
-    counts = np.bincount(cells.ravel(), minlength=overflow + 1)
-    return counts[:overflow].reshape(num_classes, num_classes)
 
 
 @dataclass(frozen=True)
@@ -111,23 +89,6 @@ class Scores:
             for i, name in enumerate(task.classes)
         }
         return {**{name: _plain(value) for name, value in self.summary().items()}, "classes": classes}
-
-
-class ConfusionMatrix:
-    """Accumulates a confusion matrix over an evaluation."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.counts: Counts = np.zeros((task.num_classes, task.num_classes), np.int64)
-
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image: logits C×H×W and its mask H×W."""
-        prediction = logits.argmax(axis=0)
-        self.counts += confusion_matrix(mask, prediction, self.task.num_classes, self.task.ignore_index)
-
-    def scores(self) -> Scores:
-        """The figures so far."""
-        return Scores(self.counts.copy())
 
 
 def _ratio(part: Any, whole: Any) -> Ratios:

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from segcli.engine.evaluation.scores import Logits
+from segcli.engine.arrays import Logits
 from segcli.errors import ExportError
 from segcli.io.images import Pixels
 from segcli.nn.network import SegmentationNetwork

@@ -11,7 +11,7 @@ from segcli.engine.backends.onnxruntime import OnnxBackend
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.export.conversion import convert, to_fp16
 from segcli.engine.export.parity import Parity, compare
-from segcli.engine.prediction.predictor import resize_images
+from segcli.engine.prediction.resizing import resize_images
 from segcli.errors import ExportError, UsageError
 from segcli.io.card import CARD, ModelCard
 from segcli.io.files import replacing

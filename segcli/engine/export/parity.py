@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.engine.prediction.predictor import Predictor, resize_images
+from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.resizing import resize_images
 from segcli.errors import ExportError
 from segcli.io.images import Pixels
 from segcli.parallel import Progress, silent

@@ -3,29 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from segcli.engine.drawing.masks import overlay
 from segcli.engine.prediction.predictor import Predictor, predict_mask
-from segcli.errors import DataError, UsageError
-from segcli.io.images import SUFFIXES, Mask, Pixels, find_images, read_image, write_image, write_mask
-from segcli.task import Task
-
-PRODUCTS = ("masks", "overlays")
-
-
-class Found(NamedTuple):
-    """An image to predict.
-
-    Attributes:
-        path: the file.
-        name: where its products go below the output folder, without suffix.
-    """
-
-    path: Path
-    name: str
+from segcli.engine.prediction.sinks import PRODUCTS, write_product
+from segcli.engine.prediction.sources import Found
+from segcli.errors import DataError
+from segcli.io.images import read_image
 
 
 @dataclass(frozen=True)
@@ -41,35 +26,6 @@ class Predicted:
     source: Path
     files: tuple[Path, ...]
     shares: tuple[float, ...]
-
-
-def find_sources(sources: Sequence[Path]) -> list[Found]:
-    """The images that files and folders name; those of a folder keep their place below it.
-
-    Raises:
-        UsageError: if a source is missing, or two images would write the same file.
-        DataError: if a folder holds no images.
-    """
-    found: dict[str, Found] = {}
-    for source in sources:
-        for item in _images_of(source):
-            if item.name in found:
-                raise UsageError(
-                    f"{item.path} and {found[item.name].path} would both write {item.name}; predict them apart"
-                )
-            found[item.name] = item
-    return list(found.values())
-
-
-def _images_of(source: Path) -> list[Found]:
-    if source.is_dir():
-        paths = find_images(source)
-        if not paths:
-            raise DataError(f"{source} holds no images ({', '.join(sorted(SUFFIXES))})")
-        return [Found(path, path.relative_to(source).with_suffix("").as_posix()) for path in paths]
-    if not source.exists():
-        raise UsageError(f"{source}: no such file or folder")
-    return [Found(source, source.stem)]
 
 
 def predict_files(
@@ -92,16 +48,8 @@ def predict_files(
             yield error
             continue
         mask = predict_mask(predictor, image)
-        files = tuple(_write(product, output, item.name, image, mask, predictor.card.task) for product in products)
+        files = tuple(
+            write_product(product, output, item.name, image, mask, predictor.card.task) for product in products
+        )
         counts = np.bincount(mask.ravel(), minlength=predictor.card.task.num_classes)
         yield Predicted(item.path, files, tuple((counts / mask.size).tolist()))
-
-
-def _write(product: str, output: Path, name: str, image: Pixels, mask: Mask, task: Task) -> Path:
-    if product == "masks":
-        path = output / product / f"{name}.png"
-        write_mask(path, mask, task.palette)
-    else:
-        path = output / product / f"{name}.jpg"
-        write_image(path, overlay(image, mask, task))
-    return path

@@ -1,19 +1,16 @@
 """Test-time augmentation: a predictor that averages another one's probabilities over views of the image."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from segcli.datasets.dataset import Sample
-from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.evaluation.scores import Logits, Scores
-from segcli.engine.prediction.predictor import Predictor, Resizing, resize_images, resize_logits
+from segcli.engine.arrays import Logits
+from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.resizing import Resizing, resize_images, resize_logits
 from segcli.errors import UsageError, did_you_mean
 from segcli.io.card import ModelCard
 from segcli.io.images import Pixels
-from segcli.parallel import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -118,41 +115,3 @@ def with_policy(predictor: Predictor, policy: Policy) -> Predictor:
     if isinstance(predictor, Resizing):
         return Resizing(Augmented(predictor.inner, policy), predictor.inference)
     return Augmented(predictor, policy)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a policy gives and costs.
-
-    Attributes:
-        policy: the views.
-        scores: on the split.
-        seconds_per_image: wall time, reading and counting included.
-    """
-
-    policy: Policy
-    scores: Scores
-    seconds_per_image: float
-
-
-def compare(
-    predictor: Predictor, samples: Sequence[Sample], policies: Sequence[Policy], progress: Progress = silent
-) -> list[Trial]:
-    """Evaluates each policy on the samples.
-
-    Args:
-        predictor: the model, without augmentation.
-        samples: with masks.
-        policies: what to compare.
-        progress: told of each image of each policy.
-    """
-    trials = []
-    for policy in policies:
-        started = time.perf_counter()
-        scores = evaluate(
-            with_policy(predictor, policy),
-            samples,
-            progress=lambda _, done, total, name=policy.name: progress(f"policy {name}", done, total),  # type: ignore[misc]
-        )
-        trials.append(Trial(policy, scores, (time.perf_counter() - started) / len(samples)))
-    return trials

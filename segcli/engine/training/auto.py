@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from segcli.config import RunConfig
-from segcli.engine.device import Precision, is_out_of_memory, pick_precision
+from segcli.engine.device import is_out_of_memory, pick_precision
+from segcli.engine.training.precision import Precision
 from segcli.errors import SegError
 from segcli.nn.network import SegmentationNetwork
 

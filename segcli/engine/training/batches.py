@@ -29,7 +29,7 @@ from segcli.engine.training.events import Observer, Progressed, Said
 from segcli.engine.training.order import ANY, Deal, Order, Turn
 from segcli.errors import SegError, UsageError
 from segcli.io.images import Mask
-from segcli.parallel import Progress, silent
+from segcli.parallel import Progress, available_cores, silent
 from segcli.task import Colour
 
 Batch = tuple[Tensor, Tensor]
@@ -287,3 +287,11 @@ def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def pick_workers(number: int | None, processes: int = 1) -> int:
+    """How many processes read images for each training process on this machine.
+
+    The given number, else one fewer than this process's share of the cores, at least 1 and 8 at most.
+    """
+    return min(max(available_cores() // processes - 1, 1), 8) if number is None else number

@@ -15,19 +15,14 @@ from segcli.components.models import build_network, build_network_with_report
 from segcli.components.weights import restricts_use
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
-from segcli.engine.device import (
-    Precision,
-    keep_freed_memory,
-    pick_device,
-    pick_threads,
-    pick_workers,
-    seed_everything,
-    versions,
-)
+from segcli.engine.device import keep_freed_memory, pick_device, pick_threads
 from segcli.engine.training.auto import Say, settled
-from segcli.engine.training.batches import TrainingBatches, training_crops
+from segcli.engine.training.batches import TrainingBatches, pick_workers, training_crops
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.ema import Average
+from segcli.engine.training.precision import Precision
+from segcli.engine.training.provenance import versions
+from segcli.engine.training.seeding import seed_everything
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.nn.checkpointing import enable_gradient_checkpointing

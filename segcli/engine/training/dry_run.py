@@ -11,8 +11,8 @@ import torch
 
 from segcli.config import RunConfig
 from segcli.datasets.open import open_dataset
-from segcli.engine.device import pick_workers
-from segcli.engine.drawing import masks as visualize
+from segcli.engine.drawing.masks import draw_batch
+from segcli.engine.training.batches import pick_workers
 from segcli.engine.training.events import Observer
 from segcli.engine.training.loop import Trainer
 
@@ -66,7 +66,7 @@ def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
     alone = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})
     trainer = Trainer(alone, open_dataset(config.dataset), observe)
     picture = config.output_dir / f"{name}-dry-run.png"
-    visualize.save_batch(picture, trainer.parts.batches.preview(_CROPS), trainer.dataset.task)
+    draw_batch(picture, trainer.parts.batches.preview(_CROPS), trainer.dataset.task)
     loss, computing, reading = _one_step(trainer)
     workers = pick_workers(config.train.workers)
     return DryRun(

@@ -1,4 +1,4 @@
-"""What a training tells while it runs; whoever watches decides what to show."""
+"""What a training tells while it runs, and the one thing that it can be asked: to stop."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,3 +59,14 @@ class Said:
 
 Event = Started | Stepped | Progressed | EpochEnded | Said
 Observer = Callable[[Event], None]
+
+
+@dataclass
+class StopRequest:
+    """Whether a training is to stop; whoever runs it may ask at any time, from a signal handler too.
+
+    Attributes:
+        asked: whether it is to stop behind the step that is under way.
+    """
+
+    asked: bool = False

@@ -10,23 +10,19 @@ from torch import Tensor
 
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset, Sample
-from segcli.engine.backends.pytorch import TorchBackend
-from segcli.engine.device import memory_errors
-from segcli.engine.evaluation.evaluate import evaluate
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.prediction.predictor import Resizing
 from segcli.engine.training.auto import settled_as
 from segcli.engine.training.batches import Batch, open_data
 from segcli.engine.training.best_epoch import check_metrics, gain, out_of_patience, val_figures
 from segcli.engine.training.build import Origin, build_parts
 from segcli.engine.training.distributed import ALONE, Processes
-from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped
-from segcli.engine.training.progress import MeanLoss, Progress, TrainedEpoch
+from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped, StopRequest
+from segcli.engine.training.progress import TrainedEpoch, TrainingProgress
 from segcli.engine.training.resume import capture, origin_of, restore
-from segcli.engine.training.run_writer import Keeper
+from segcli.engine.training.run_writer import RunWriter
 from segcli.engine.training.step import Stepper
-from segcli.engine.training.stopping import StopRequest
 from segcli.engine.training.trackers import check_trackers
+from segcli.engine.training.validation import validate
 from segcli.errors import SegError, Stopped
 from segcli.io.checkpoint import load_checkpoint
 from segcli.io.rundir import RunDir, create_run
@@ -142,11 +138,8 @@ class Trainer:
         self.observe = observe
         self.parts = build_parts(config, dataset, processes, self.say, self._progress, origin)
         self.config = self.parts.config
-        self.stepper = Stepper(
-            self.parts.network, self.parts.loss, self.parts.optimizer, self.parts.scheduler, self.parts.precision,
-            self.parts.average, self.config.train, config.seed, processes, dataset.task.ignore_index, self.observe,
-        )  # fmt: skip
-        self.progress = Progress()
+        self.stepper = Stepper(self.parts, processes, self.observe)
+        self.progress = TrainingProgress()
 
     def _progress(self, what: str, done: int, total: int) -> None:
         self.observe(Progressed(what, done, total))
@@ -158,31 +151,31 @@ class Trainer:
     def run(self, run: RunDir) -> TrainResult:
         """Trains to the end, epoch by epoch; each leaves the run folder whole."""
         progress = self.progress
-        with self._keeper(run) as keeper:
-            self._start(run, keeper)
+        with self._writer(run) as writer:
+            self._start(run, writer)
             while not self._is_over():
-                trained = self.train_epoch(keeper)
-                scores, val_loss = self._validate_safely(keeper, trained)
+                trained = self.train_epoch(writer)
+                scores, val_loss = self._validate_safely(writer, trained)
                 row = self._row(trained, scores, val_loss)
                 best = self._record(row, scores)
-                if keeper is not None:
-                    keeper.epoch(progress.rows, best, scores)
+                if writer is not None:
+                    writer.epoch(progress.rows, best, scores)
                     if progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over():
-                        keeper.state(self.state(), progress)
+                        writer.state(self.state(), progress)
                 self.observe(EpochEnded(row, best, scores))
             if (why := self._out_of_patience()) is not None:
                 self.say(why)
             assert progress.best_confusion is not None
             scores = Scores(progress.best_confusion.numpy())
-            if keeper is not None:
-                keeper.end(scores, progress.step)
+            if writer is not None:
+                writer.end(scores, progress.step)
         return TrainResult(run, self.dataset, scores, progress.rows)
 
-    def train_epoch(self, keeper: Keeper | None = None) -> TrainedEpoch:
+    def train_epoch(self, writer: RunWriter | None = None) -> TrainedEpoch:
         """Trains the steps of the epoch that is under way, or of the next one.
 
         Args:
-            keeper: takes a state when it is time to save one, or to stop.
+            writer: takes a state when it is time to save one, or to stop.
 
         Raises:
             Stopped: when it was asked to; the state is saved.
@@ -196,9 +189,9 @@ class Trainer:
         batches = self.parts.batches.epoch(progress.epoch, progress.step_in_epoch)
         while progress.step_in_epoch < steps:
             micro_batches = trained.waiting(lambda: next(batches))
-            stop, due, num_images, masses = self._agree(micro_batches, keeper is not None and keeper.is_due())
+            stop, due, num_images, masses = self._agree(micro_batches, writer is not None and writer.is_due())
             if stop or due:
-                self._save_within_epoch(keeper, trained)
+                self._save_within_epoch(writer, trained)
             if stop:
                 raise Stopped(f"stopped behind step {progress.step}")
             outcome = self.stepper.step(micro_batches, masses, progress.step)
@@ -247,27 +240,17 @@ class Trainer:
     def validate(self, samples: Sequence[Sample] | None = None) -> tuple[Scores, float]:
         """Evaluates the network on samples, by default the val split: the scores, and the mean of the losses."""
         samples = self.val_samples if samples is None else samples
-        network = self.parts.shown_network.eval()
-        self.processes.make_equal(network)
-        losses = MeanLoss(self.parts.loss, self.parts.device)
-        size, processes = self.config.val.batch_size, self.processes
-        whole = [samples[start : start + size] for start in range(0, len(samples), size)]
-        mine = [sample for batch in whole[processes.rank :: processes.count] for sample in batch]
-        predictor = Resizing(TorchBackend(network, self.parts.card, self.parts.device), self.parts.card.inference)
-        with memory_errors("lower val.batch_size, or set val.image_size"):
-            scores = evaluate(predictor, mine, [losses], size, self._during_validation)
-        confusion = processes.sum(torch.from_numpy(scores.confusion)).numpy()
-        return Scores(confusion), losses.mean(processes)
+        return validate(self.parts, samples, self.processes, self._during_validation)
 
-    def _validate_safely(self, keeper: Keeper | None, trained: TrainedEpoch) -> tuple[Scores, float]:
+    def _validate_safely(self, writer: RunWriter | None, trained: TrainedEpoch) -> tuple[Scores, float]:
         """Validates; what the epoch has trained is saved where the validation does not come to its end."""
         tally = trained.state(self.processes)
         try:
             return self.validate()
         except Exception as error:
             self.progress.tally = tally
-            if keeper is not None:
-                keeper.state(self.state(), self.progress)
+            if writer is not None:
+                writer.state(self.state(), self.progress)
             if self.stop.asked and not isinstance(error, Stopped):  # another process was faster to stop
                 raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}") from error
             raise
@@ -337,18 +320,18 @@ class Trainer:
         return trained or self._out_of_patience() is not None
 
     @contextmanager
-    def _keeper(self, run: RunDir) -> Iterator[Keeper | None]:
+    def _writer(self, run: RunDir) -> Iterator[RunWriter | None]:
         """Who writes to the run folder; None in every process but the leading one."""
         if not self.processes.leads:
             yield None
             return
-        with Keeper.opened(run, self.parts, self.dataset, self.say) as keeper:
-            yield keeper
+        with RunWriter.opened(run, self.parts, self.dataset, self.say) as writer:
+            yield writer
 
-    def _start(self, run: RunDir, keeper: Keeper | None) -> None:
+    def _start(self, run: RunDir, writer: RunWriter | None) -> None:
         facts, progress = self.facts(), self.progress
-        if keeper is not None:
-            keeper.begin(facts, is_new=progress.step == 0)
+        if writer is not None:
+            writer.begin(facts, is_new=progress.step == 0)
         if progress.step:
             within = f" and {progress.step_in_epoch} steps" if progress.step_in_epoch else ""
             self.say(f"going on with {run.path} behind epoch {progress.epoch}{within}")
@@ -371,10 +354,10 @@ class Trainer:
             "steps": f"{parts.total_steps} of batch {batch}, {parts.total_epochs} epochs",
         }
 
-    def _save_within_epoch(self, keeper: Keeper | None, trained: TrainedEpoch) -> None:
+    def _save_within_epoch(self, writer: RunWriter | None, trained: TrainedEpoch) -> None:
         self.progress.tally = trained.state(self.processes)
-        if keeper is not None:
-            keeper.state(self.state(), self.progress)
+        if writer is not None:
+            writer.state(self.state(), self.progress)
         self.processes.sum(torch.zeros(1))  # nobody leaves before the state is written
         self.progress.tally = None
 

@@ -1,20 +1,18 @@
-"""What training and validation add up on the way."""
+"""How far a training has come, and what its steps add up to."""
 
-import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segcli.engine.evaluation.scores import Logits, Scores
+from segcli.engine.evaluation.scores import Scores
 from segcli.engine.training.distributed import Processes
-from segcli.io.images import Mask
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training has come.
 
     Attributes:
@@ -140,40 +138,3 @@ class TrainedEpoch:
             if leads:
                 epoch.confusion += state["confusion"].to(device)
         return epoch
-
-
-def count_pixels(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
-    """Counts pixels by true and predicted class.
-
-    Args:
-        logits: B×C×H×W.
-        masks: B×H×W int64.
-        ignore_index: the value of masks that is counted in the last place.
-
-    Returns:
-        C² + 1 int64: true class × C + predicted class, then the ignored ones.
-    """
-    num_classes = logits.shape[1]
-    cells = masks * num_classes + logits.argmax(dim=1)
-    cells[masks == ignore_index] = num_classes**2
-    return torch.bincount(cells.flatten(), minlength=num_classes**2 + 1)
-
-
-class MeanLoss:
-    """Accumulates the loss of each image of an evaluation."""
-
-    def __init__(self, loss: nn.Module, device: torch.device) -> None:
-        self.loss = loss
-        self.device = device
-        self.losses: list[float] = []
-
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image."""
-        truth = torch.from_numpy(mask[None].astype("int64")).to(self.device)
-        with torch.inference_mode():
-            self.losses.append(float(self.loss(torch.from_numpy(logits[None]).to(self.device), truth)))
-
-    def mean(self, processes: Processes) -> float:
-        """The mean over the images of all processes, whichever had which."""
-        losses = [loss for losses in processes.gather(self.losses) for loss in losses]
-        return math.fsum(losses) / len(losses)

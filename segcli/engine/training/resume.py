@@ -10,7 +10,7 @@ from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.training.build import Origin, Parts
 from segcli.engine.training.distributed import Processes
-from segcli.engine.training.progress import Progress
+from segcli.engine.training.progress import TrainingProgress
 from segcli.engine.training.step import Stepper
 from segcli.errors import UsageError
 from segcli.io.rundir import RunDir
@@ -23,7 +23,7 @@ _FIXED = {
 
 
 def capture(
-    parts: Parts, stepper: Stepper, progress: Progress, dataset: Dataset, processes: Processes
+    parts: Parts, stepper: Stepper, progress: TrainingProgress, dataset: Dataset, processes: Processes
 ) -> dict[str, Any]:
     """Everything that decides how a training goes on."""
     return {
@@ -56,7 +56,7 @@ def samples_a_step(config: RunConfig, processes: Processes) -> int:
 
 def restore(
     state: Mapping[str, Any], run: RunDir, parts: Parts, stepper: Stepper, dataset: Dataset, processes: Processes
-) -> tuple[Progress, list[str]]:
+) -> tuple[TrainingProgress, list[str]]:
     """Puts a state into freshly built parts.
 
     Returns:
@@ -74,7 +74,7 @@ def restore(
             f"{samples_a_step(parts.config, processes)}; choose train.batch_size × train.accumulate × processes so "
             f"that it stays"
         )
-    progress = Progress(**state["progress"])
+    progress = TrainingProgress(**state["progress"])
     if progress.step - (progress.step_in_epoch > 0) >= parts.total_steps:  # an epoch under way is yet to be validated
         more = f"train.epochs={2 * progress.epoch}"
         if parts.config.train.max_steps is not None:

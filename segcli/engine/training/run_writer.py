@@ -9,13 +9,15 @@ from typing import Any, Self
 
 from segcli.datasets.dataset import Dataset
 from segcli.engine.backends.pytorch import TorchBackend
-from segcli.engine.device import git_commit, versions
-from segcli.engine.drawing import curves as report
-from segcli.engine.drawing import masks as visualize
+from segcli.engine.drawing.confusion import draw_confusion
+from segcli.engine.drawing.curves import draw_curves
+from segcli.engine.drawing.masks import draw_batch
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.prediction.predictor import Resizing
+from segcli.engine.prediction.pictures import draw_panels
+from segcli.engine.prediction.resizing import Resizing
 from segcli.engine.training.build import Parts
-from segcli.engine.training.progress import Progress
+from segcli.engine.training.progress import TrainingProgress
+from segcli.engine.training.provenance import git_commit, versions
 from segcli.engine.training.trackers import Board, logging_to, trackers
 from segcli.io.bundle import save_bundle
 from segcli.io.checkpoint import save_checkpoint
@@ -26,7 +28,7 @@ _PICTURES = 4  # images, from all over the val split, that are drawn at the end
 _CROPS = 8  # of the first batch
 
 
-class Keeper:
+class RunWriter:
     """Writes to a run folder, so that it is whole behind every call.
 
     Args:
@@ -44,7 +46,7 @@ class Keeper:
     @classmethod
     @contextmanager
     def opened(cls, run: RunDir, parts: Parts, dataset: Dataset, say: Any) -> Iterator[Self]:
-        """A keeper whose log and trackers are open."""
+        """A writer whose log and trackers are open."""
         facts = {
             "config": parts.config.model_dump(mode="json"),
             "git_commit": git_commit(),
@@ -61,7 +63,7 @@ class Keeper:
         write_text(self.run.config, self.parts.config.to_yaml())
         if is_new:
             picture = self.run.samples / "train_batch.png"
-            visualize.save_batch(picture, self.parts.batches.preview(_CROPS), self.dataset.task)
+            draw_batch(picture, self.parts.batches.preview(_CROPS), self.dataset.task)
             self.board.add_pictures({"train_batch": picture}, 0)
 
     def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores) -> None:
@@ -71,11 +73,11 @@ class Keeper:
         if best:
             save_bundle(self.run.best, self.parts.shown_network, card)
         write_rows(self.run.results, rows)
-        report.draw_curves(rows, self.run.curves, self.parts.config.checkpoint.best)
+        draw_curves(rows, self.run.curves, self.parts.config.checkpoint.best)
         self.board.add(rows[-1])
         self.log.info(" ".join(f"{name}={value:.6g}" for name, value in rows[-1].items()))
 
-    def state(self, state: dict[str, Any], progress: Progress) -> None:
+    def state(self, state: dict[str, Any], progress: TrainingProgress) -> None:
         """Writes a state to go on from."""
         save_checkpoint(self.run.state, state, progress.step, self.parts.config.checkpoint.keep)
         self._saved_at = time.monotonic()
@@ -95,6 +97,6 @@ class Keeper:
         }
         samples = self.dataset.split("val")
         spread = samples[:: max(len(samples) // _PICTURES, 1)][:_PICTURES]  # neighbours are often frames of one video
-        visualize.save_panels(pictures["val_predictions"], predictor, spread)
-        report.draw_confusion(scores, self.dataset.task, pictures["confusion"])
+        draw_panels(pictures["val_predictions"], predictor, spread)
+        draw_confusion(scores.confusion, scores.iou.tolist(), self.dataset.task, pictures["confusion"])
         self.board.add_pictures(pictures, step)

@@ -8,46 +8,32 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from segcli.config import TrainConfig
-from segcli.engine.device import Precision, is_out_of_memory, memory_errors, seed_of
+from segcli.engine.device import is_out_of_memory, memory_errors
 from segcli.engine.training.batches import Batch
+from segcli.engine.training.build import Parts
 from segcli.engine.training.distributed import Processes
-from segcli.engine.training.ema import Average
 from segcli.engine.training.events import Observer, Said
-from segcli.engine.training.progress import Outcome, count_pixels
+from segcli.engine.training.progress import Outcome
+from segcli.engine.training.seeding import seed_of
 from segcli.errors import SegError, UsageError
-from segcli.nn.losses import WeightedSum
-from segcli.nn.network import SegmentationNetwork
 
 
 class Stepper:
     """Takes training steps.
 
     Args:
-        network: what is trained; in the mode that it is to be trained in.
-        loss: maps logits, masks and the masses of a whole step to a scalar.
-        optimizer: holds the network's parameters.
-        scheduler: moves on with each step.
-        precision: the number format.
-        average: of the weights, or None.
-        config: how a step is made.
-        seed: of the run; what a step draws (dropout) is a function of it, the step and the process.
+        parts: what is trained, and with what; its network in the mode that it is to be trained in.
         processes: those that share a step.
-        ignore_index: the mask value that counts nowhere.
         observe: told what a user should know.
     """
 
-    def __init__(
-        self, network: SegmentationNetwork, loss: WeightedSum, optimizer: Optimizer, scheduler: LRScheduler,
-        precision: Precision, average: Average | None, config: TrainConfig, seed: int, processes: Processes,
-        ignore_index: int, observe: Observer,
-    ) -> None:  # fmt: skip
-        self.network, self.loss, self.optimizer, self.scheduler = network, loss, optimizer, scheduler
-        self.precision, self.average, self.config, self.seed = precision, average, config, seed
-        self.processes, self.ignore_index, self.observe = processes, ignore_index, observe
+    def __init__(self, parts: Parts, processes: Processes, observe: Observer) -> None:
+        self.network, self.loss = parts.network, parts.loss
+        self.optimizer, self.scheduler, self.average = parts.optimizer, parts.scheduler, parts.average
+        self.precision, self.config, self.seed = parts.precision, parts.config.train, parts.config.seed
+        self.ignore_index = parts.card.task.ignore_index
+        self.processes, self.observe = processes, observe
         self.splits = 1  # parts that a micro-batch is cut into, since it did not fit into memory
         self.wrap()
 
@@ -202,3 +188,20 @@ def _batch_norm_errors(batch_size: int, splits: int) -> Iterator[None]:
             f"this network cannot train on a batch of {batch_size}: set train.batch_size to 2 or more, "
             f"with at least 2 training images"
         ) from None
+
+
+def count_pixels(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
+    """Counts pixels by true and predicted class.
+
+    Args:
+        logits: B×C×H×W.
+        masks: B×H×W int64.
+        ignore_index: the value of masks that is counted in the last place.
+
+    Returns:
+        C² + 1 int64: true class × C + predicted class, then the ignored ones.
+    """
+    num_classes = logits.shape[1]
+    cells = masks * num_classes + logits.argmax(dim=1)
+    cells[masks == ignore_index] = num_classes**2
+    return torch.bincount(cells.flatten(), minlength=num_classes**2 + 1)

@@ -4,7 +4,8 @@ import numpy as np
 
 from segcli.datasets.layouts.shapes import TASK, dataset
 from segcli.datasets.layouts.shapes_render import render
-from segcli.engine.evaluation.scores import Scores, confusion_matrix
+from segcli.engine.evaluation.accumulators import confusion_matrix
+from segcli.engine.evaluation.scores import Scores
 
 
 def test_the_pictures_never_change() -> None:

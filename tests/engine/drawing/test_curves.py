@@ -7,7 +7,8 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from segcli.engine.drawing.curves import draw_confusion, draw_curves
+from segcli.engine.drawing.confusion import draw_confusion
+from segcli.engine.drawing.curves import draw_curves
 from segcli.engine.evaluation.scores import Scores
 from segcli.task import Task
 
@@ -80,7 +81,9 @@ def texts(axes: Axes) -> dict[tuple[float, float], str]:
 
 
 def test_confusion_is_in_percent_of_the_true_class(drawn: list[Axes], tmp_path: Path) -> None:
-    draw_confusion(Scores(COUNTS), Task.of(["wall", "天空 $x^", "field"]), tmp_path / "confusion.png")
+    draw_confusion(
+        COUNTS, Scores(COUNTS).iou.tolist(), Task.of(["wall", "天空 $x^", "field"]), tmp_path / "confusion.png"
+    )
     axes = drawn[0]
     assert texts(axes) == {(0, 0): "80", (0, 1): "20", (1, 1): "75", (1, 2): "25"}
     # IoU by hand: 8/10, 3/6 and 0/1; the mean is 0.433.
@@ -93,7 +96,7 @@ def test_many_classes_have_colours_and_names_only(drawn: list[Axes], tmp_path: P
     def drawing(number: int) -> Axes:
         drawn.clear()
         task = Task.of([f"c{index}" for index in range(number)], [(0, 0, 0)] * number)
-        draw_confusion(Scores(np.eye(number, dtype=np.int64)), task, tmp_path / "confusion.png")
+        draw_confusion(np.eye(number, dtype=np.int64), [1.0] * number, task, tmp_path / "confusion.png")
         return drawn[0]
 
     assert len(drawing(25).texts) == 25
@@ -106,7 +109,7 @@ def test_many_classes_have_colours_and_names_only(drawn: list[Axes], tmp_path: P
 
 @pytest.mark.parametrize("draw", [
     lambda path: draw_curves(rows(), path),
-    lambda path: draw_confusion(Scores(COUNTS), Task.of(["a", "b", "c"]), path),
+    lambda path: draw_confusion(COUNTS, Scores(COUNTS).iou.tolist(), Task.of(["a", "b", "c"]), path),
 ])  # fmt: skip
 def test_a_picture_is_whole_or_the_old_one(
     draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

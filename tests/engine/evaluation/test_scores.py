@@ -4,7 +4,8 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 from torchmetrics.functional.segmentation import dice_score
 
-from segcli.engine.evaluation.scores import ConfusionMatrix, Scores, confusion_matrix
+from segcli.engine.evaluation.accumulators import ConfusionMatrix, confusion_matrix
+from segcli.engine.evaluation.scores import Scores
 from segcli.task import Task
 
 

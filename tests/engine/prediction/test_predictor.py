@@ -8,10 +8,12 @@ from conftest import draw_pair
 from segcli.datasets.dataset import FileSample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskFile
+from segcli.engine.arrays import Logits
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.evaluation.scores import Logits
-from segcli.engine.prediction.predictor import Resizing, predict_mask, resize_images, resize_logits
-from segcli.engine.prediction.tta import POLICIES, Augmented, compare, find_policy, softmax, with_policy
+from segcli.engine.evaluation.tta_trials import compare
+from segcli.engine.prediction.predictor import predict_mask
+from segcli.engine.prediction.resizing import Resizing, resize_images, resize_logits
+from segcli.engine.prediction.tta import POLICIES, Augmented, find_policy, softmax, with_policy
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.io.images import Pixels, write_image, write_mask

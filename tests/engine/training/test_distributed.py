@@ -72,7 +72,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tiny: Callable[..., Run
     # the very figures that one process finds with this bundle
     card = json.loads((config.output_dir / "both" / "last" / "segcli.json").read_text())
     from segcli.engine.evaluation.evaluate import evaluate
-    from segcli.engine.prediction.predictor import load_predictor
+    from segcli.engine.prediction.load import load_predictor
 
     scores = evaluate(
         load_predictor(config.output_dir / "both" / "last", "cpu"), open_dataset(config.dataset).split("val")

@@ -13,12 +13,12 @@ from conftest import write_pairs
 from benchmarks.plain_loop import seg_losses
 from segcli.config import DatasetConfig, RunConfig, load_config
 from segcli.datasets.open import open_dataset
-from segcli.engine.device import Precision
 from segcli.engine.evaluation.evaluate import evaluate
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.prediction.predictor import load_predictor
+from segcli.engine.prediction.load import load_predictor
 from segcli.engine.training.events import EpochEnded, Event, Said, Stepped
 from segcli.engine.training.loop import Trainer, TrainResult, resume, train
+from segcli.engine.training.precision import Precision
 from segcli.errors import ModelError, SegError, UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.rundir import RunDir, read_rows

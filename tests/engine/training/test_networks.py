@@ -9,7 +9,7 @@ from segcli.components.models import ARCHITECTURES
 from segcli.config import RunConfig
 from segcli.datasets.open import open_dataset
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.prediction.predictor import load_predictor
+from segcli.engine.prediction.load import load_predictor
 from segcli.engine.training.loop import train
 from segcli.io.bundle import load_bundle
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from segcli.config import RunConfig
-from segcli.engine.training.events import Event, Said, Stepped
+from segcli.engine.training.events import Event, Said, Stepped, StopRequest
 from segcli.engine.training.loop import resume, train
-from segcli.engine.training.stopping import StopRequest
 from segcli.errors import Stopped, UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.checkpoint import load_checkpoint

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from segcli.config import RunConfig
 from segcli.datasets.open import open_dataset
-from segcli.engine.device import Precision
 from segcli.engine.training.events import Event, Said
 from segcli.engine.training.loop import Trainer
+from segcli.engine.training.precision import Precision
 from segcli.errors import SegError
 
 Make = Callable[..., RunConfig]

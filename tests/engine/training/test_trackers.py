@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from segcli.config import RunConfig, TrackingConfig
-from segcli.engine.device import git_commit
 from segcli.engine.training import trackers as tracking
 from segcli.engine.training.loop import train
+from segcli.engine.training.provenance import git_commit
 from segcli.engine.training.trackers import Board, check_trackers, trackers
 from segcli.errors import UsageError
 from segcli.io.rundir import RunDir

@@ -1,0 +1,43 @@
+"""Loads a model as a predictor, whatever computes it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.resizing import Resizing
+from segcli.errors import UsageError
+from segcli.io.card import Inference
+
+
+def load_predictor(model: Path, device: str = "auto", size: int | tuple[int, int] | None = None) -> Predictor:
+    """Loads a bundle or an exported file as a predictor.
+
+    Args:
+        model: a bundle folder, or an .onnx file.
+        device: where a bundle computes: auto, cpu, cuda or mps.
+        size: another size than the model's own, as `val.image_size`.
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    backend = _BACKENDS.get(model.suffix.lower(), _load_torch)(model, device)
+    inference = backend.card.inference if size is None else Inference.of(size)
+    return Resizing(backend, inference)
+
+
+def _load_onnx(model: Path, device: str) -> Predictor:
+    from segcli.engine.backends.onnxruntime import OnnxBackend
+
+    if device != "auto":
+        raise UsageError(f"--device is for bundles; {model} runs on what this onnxruntime offers")
+    return OnnxBackend.load(model)
+
+
+def _load_torch(model: Path, device: str) -> Predictor:
+    # Imported here, so that predicting with an exported file never imports torch.
+    from segcli.engine.backends.pytorch import TorchBackend
+
+    return TorchBackend.load(model, device)
+
+
+_BACKENDS: dict[str, Callable[[Path, str], Predictor]] = {".onnx": _load_onnx}
