@@ -1,5 +1,6 @@
 """The one way to make a tiny dataset and to run the command line in tests."""
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,12 @@ def explicit(root: Path) -> dict[str, str]:
     return {
         f"{split}_{kind}_dir": str(root / split / kind) for split in ("train", "val") for kind in ("images", "masks")
     }
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a results.csv."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture

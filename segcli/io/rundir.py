@@ -151,12 +151,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows([_shown(value) for value in row.values()] for row in rows)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Reads what `write_rows` wrote."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _run_names(output_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in output_dir.glob("*/config.yml"))
 

@@ -2,9 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import read_rows
 
 from segcli.errors import ModelError, UsageError
-from segcli.io.rundir import create_run, find_model, find_run, output_folder, read_rows, write_rows
+from segcli.io.rundir import create_run, find_model, find_run, output_folder, write_rows
 
 
 def bundle(folder: Path, age: int) -> Path:

@@ -50,6 +50,21 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What is known of a training that goes on before it is built again.
+
+    Attributes:
+        origin: what its network was started from; the trained weights are put in later.
+        epochs: whole epochs done.
+        steps: steps done in them.
+    """
+
+    origin: Origin
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything that the loop needs.
 
@@ -67,6 +82,7 @@ class Parts:
         scheduler: the learning rate over the steps.
         batches: the training data.
         total_steps: of the whole training.
+        total_epochs: likewise; the last is cut short where `max_steps` says so.
     """
 
     config: RunConfig
@@ -82,11 +98,7 @@ class Parts:
     scheduler: LRScheduler
     batches: TrainingBatches
     total_steps: int
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of the whole training; the last is cut short where `max_steps` says so."""
-        return ceil(self.total_steps / len(self.batches))
+    total_epochs: int
 
     @property
     def shown_network(self) -> SegmentationNetwork:
@@ -100,7 +112,7 @@ def build_parts(
     processes: Processes,
     say: Say,
     progress: Progress = silent,
-    origin: Origin | None = None,
+    begun: Begun | None = None,
 ) -> Parts:
     """Builds everything from a config; the same in every process.
 
@@ -110,7 +122,7 @@ def build_parts(
         processes: those that train together.
         say: told of what was loaded and chosen.
         progress: told of each mask that is read.
-        origin: of a network whose trained weights are put in later, so that those it once started from are not needed.
+        begun: of a training that goes on, whose first weights are not needed.
 
     Raises:
         UsageError: if the config asks for what is not there.
@@ -121,7 +133,7 @@ def build_parts(
         torch.set_num_threads(pick_threads(config.train.threads, processes.local_count))
         keep_freed_memory()
     seed_everything(config.seed)
-    network, origin = _started(config, dataset, say) if origin is None else (_empty(config, dataset, origin), origin)
+    network, origin = _started(config, dataset, say) if begun is None else _empty(config, dataset, begun.origin)
     network = network.to(device)
     if device.type == "cpu":
         depthwise_in_single_precision(network)
@@ -133,14 +145,13 @@ def build_parts(
     card = _card(config, dataset, origin)
     loss = config.loss.build(dataset.task, dataset.class_share("train"))
     batches = _batches(config, dataset, card, processes, progress)
-    steps = config.train.epochs * len(batches)
-    total_steps = min(steps, config.train.max_steps or steps)
+    total_steps, total_epochs = _length(config, len(batches), begun)
     optimizer = config.optimizer.build(network)
     scheduler = config.scheduler.build(optimizer, total_steps)
     average = None if config.ema is None else Average(network, config.ema.decay)
     return Parts(
         config, device, precision, network, origin, average, card, copy.deepcopy(loss).to(device), loss.masses,
-        optimizer, scheduler, batches, total_steps,
+        optimizer, scheduler, batches, total_steps, total_epochs,
     )  # fmt: skip
 
 
@@ -157,10 +168,22 @@ def _started(config: RunConfig, dataset: Dataset, say: Say) -> tuple[Segmentatio
     return network, Origin(encoder, network.mean, network.std, None if report is None else report.licence)
 
 
-def _empty(config: RunConfig, dataset: Dataset, origin: Origin) -> SegmentationNetwork:
+def _empty(config: RunConfig, dataset: Dataset, origin: Origin) -> tuple[SegmentationNetwork, Origin]:
     """The network of an origin, without its weights."""
     options = config.model.model_copy(update={"mean": origin.mean, "std": origin.std})
-    return build_network(config.model_name, origin.encoder, None, options, dataset.task)
+    return build_network(config.model_name, origin.encoder, None, options, dataset.task), origin
+
+
+def _length(config: RunConfig, steps_an_epoch: int, begun: Begun | None) -> tuple[int, int]:
+    """Steps and epochs of the whole training.
+
+    A step of as many crops may come in other batches when a training goes on, and an epoch then have a step more or
+    less (the last short one). So its epochs are counted from where it stands.
+    """
+    epochs, steps = (begun.epochs, begun.steps) if begun is not None else (0, 0)
+    by_epochs = steps + (config.train.epochs - epochs) * steps_an_epoch
+    total = min(by_epochs, config.train.max_steps or by_epochs)
+    return total, epochs + ceil((total - steps) / steps_an_epoch)
 
 
 def _own_device(name: str, processes: Processes) -> torch.device:

@@ -14,11 +14,11 @@ from segcli.engine.evaluation.scores import Scores
 from segcli.engine.training.auto import settled_as
 from segcli.engine.training.batches import Batch, open_data
 from segcli.engine.training.best_epoch import check_metrics, gain, out_of_patience, val_figures
-from segcli.engine.training.build import Origin, build_parts
+from segcli.engine.training.build import Begun, build_parts
 from segcli.engine.training.distributed import ALONE, Processes
 from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped, StopRequest
 from segcli.engine.training.progress import TrainedEpoch, TrainingProgress
-from segcli.engine.training.resume import capture, origin_of, restore
+from segcli.engine.training.resume import begun_in, capture, restore
 from segcli.engine.training.run_writer import RunWriter
 from segcli.engine.training.step import Stepper
 from segcli.engine.training.trackers import check_trackers
@@ -105,7 +105,7 @@ def resume(
     state = load_checkpoint(run.state)
     config = settled_as(config, RunConfig.model_validate(state["config"]))
     with open_data(config, observe, processes) as dataset:
-        trainer = Trainer(config, dataset, observe, processes, stop, origin_of(state))
+        trainer = Trainer(config, dataset, observe, processes, stop, begun_in(state))
         trainer.load_state(state, run)
         return trainer.run(run)
 
@@ -119,7 +119,7 @@ class Trainer:
         observe: told what happens.
         processes: those that train together.
         stop: asked at every step.
-        origin: of a network whose weights come with a state.
+        begun: of a training that goes on from a state.
     """
 
     def __init__(
@@ -129,14 +129,14 @@ class Trainer:
         observe: Observer = ignore,
         processes: Processes = ALONE,
         stop: StopRequest | None = None,
-        origin: Origin | None = None,
+        begun: Begun | None = None,
     ) -> None:
         check_metrics(config, dataset.task)
         check_trackers(config.tracking)
         self.val_samples = dataset.split("val")
         self.dataset, self.processes, self.stop = dataset, processes, stop or StopRequest()
         self.observe = observe
-        self.parts = build_parts(config, dataset, processes, self.say, self._progress, origin)
+        self.parts = build_parts(config, dataset, processes, self.say, self._progress, begun)
         self.config = self.parts.config
         self.stepper = Stepper(self.parts, processes, self.observe)
         self.progress = TrainingProgress()

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
-from segcli.engine.training.build import Origin, Parts
+from segcli.engine.training.build import Begun, Origin, Parts
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.progress import TrainingProgress
 from segcli.engine.training.step import Stepper
@@ -43,9 +43,10 @@ def capture(
     }
 
 
-def origin_of(state: Mapping[str, Any]) -> Origin:
-    """What the network of a state was started from."""
-    return Origin(**state["origin"])
+def begun_in(state: Mapping[str, Any]) -> Begun:
+    """What must be known of a state before what it is put into can be built."""
+    progress = state["progress"]
+    return Begun(Origin(**state["origin"]), progress["epoch"], progress["step"] - progress["step_in_epoch"])
 
 
 def samples_a_step(config: RunConfig, processes: Processes) -> int:

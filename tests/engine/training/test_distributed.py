@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import read_rows
 
 from segcli.components.models import ModelOptions, build_network
 from segcli.config import RunConfig
@@ -21,7 +22,6 @@ from segcli.engine.training.build import with_synced_norms
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.loop import train
 from segcli.io.bundle import load_bundle
-from segcli.io.rundir import read_rows
 from segcli.task import Task
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_pairs
+from conftest import read_rows, write_pairs
 
 from benchmarks.plain_loop import seg_losses
 from segcli.config import DatasetConfig, RunConfig, load_config
@@ -21,7 +21,7 @@ from segcli.engine.training.loop import Trainer, TrainResult, resume, train
 from segcli.engine.training.precision import Precision
 from segcli.errors import ModelError, SegError, UsageError
 from segcli.io.bundle import load_bundle
-from segcli.io.rundir import RunDir, read_rows
+from segcli.io.rundir import RunDir
 
 
 def test_the_loop_equals_one_written_by_hand() -> None:

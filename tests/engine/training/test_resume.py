@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import read_rows
 
 from segcli.config import RunConfig
 from segcli.engine.training.events import Event, Said, Stepped, StopRequest
@@ -15,7 +16,7 @@ from segcli.engine.training.loop import resume, train
 from segcli.errors import Stopped, UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.checkpoint import load_checkpoint
-from segcli.io.rundir import RunDir, read_rows
+from segcli.io.rundir import RunDir
 
 
 def stopping_behind(stop: StopRequest, steps: int) -> Callable[[Event], None]:
@@ -216,3 +217,22 @@ def test_the_same_step_may_come_in_other_micro_batches(tiny: Callable[..., RunCo
         train(config, "a", stopping_behind(stop, 1), stop=stop)
     halves = changed(config, "train", batch_size=1, accumulate=2)
     assert len(resume(RunDir(config.output_dir / "a"), halves).rows) == 2
+
+
+def test_other_batches_of_the_same_step_leave_the_number_of_epochs(tiny: Callable[..., RunConfig]) -> None:
+    """5 images make 3 steps of one or two single crops, but 2 of a pair: a pair has no place for the last image."""
+    config = tiny(train={"epochs": 4, "batch_size": 1, "accumulate": 2})
+    for kind in ("images", "masks"):
+        next(getattr(config.dataset, f"train_{kind}_dir").glob("005.*")).unlink()
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train(config, "a", stopping_behind(stop, 7), stop=stop)  # a step into the third epoch
+    pairs = changed(config, "train", batch_size=2, accumulate=1)
+    rates: list[float] = []
+    rows = resume(
+        RunDir(config.output_dir / "a"),
+        pairs,
+        lambda event: rates.append(event.lr) if isinstance(event, Stepped) else None,
+    ).rows
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (2, 6), (3, 8), (4, 10)]
+    assert rates[-1] < 1e-6  # the schedule ends with the last step
