@@ -176,6 +176,7 @@ class WandB:
 
         note = run.path / "wandb" / "run-id"
         note.parent.mkdir(exist_ok=True)
+        known = note.read_text(encoding="utf-8").strip() if note.exists() else None
         self.run = wandb.init(
             project=config.project,
             name=config.name or run.path.name,
@@ -185,7 +186,8 @@ class WandB:
             config=dict(facts),
             reinit="create_new",  # leaves wandb.run, and whoever uses it, alone
             settings={"console": "off", "silent": True, "finish_timeout": _PATIENCE},
-            **({"id": note.read_text(encoding="utf-8").strip(), "resume": "allow"} if note.exists() else {}),
+            id=known,
+            resume=None if known is None else "allow",
         )
         if self.run.disabled:
             return

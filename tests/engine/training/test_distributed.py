@@ -58,7 +58,7 @@ def config_of(make: Callable[..., RunConfig], folder: Path, **parts: Any) -> tup
     [
         # divides by the pixels of the whole step, so that it is that of a single batch
         ("cross_entropy", {"batch_size": 6}, {"devices": 2}),
-        # works on one micro-batch at a time, and divides by nothing that the processes would share
+        # works on one micro-batch at a time, and has no pixels to divide by
         ("lovasz", {"accumulate": 2}, {"torchrun": 2}),
     ],
 )
