@@ -1,7 +1,7 @@
 """YAML as people mean it: 1e-3 is a number, only true and false are booleans, every value knows its line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,15 @@ def parse_value(text: str) -> Any:
 def dump_yaml(values: dict[str, Any]) -> str:
     """Writes a mapping in the order of its keys, short lists on one line."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values under dotted names; an empty mapping leaves none."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 class _Dumper(yaml.SafeDumper):

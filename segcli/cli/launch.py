@@ -1,13 +1,16 @@
-"""Starts the processes of a training on this machine, and sees to it that they end together."""
+"""Starts the processes of a training on this machine, and sees to it that they end together.
+
+Not by torch's elastic launcher: its import takes 3.5 s and 620 MB; when one process ends it signals the others in that
+instant, so that the leading one says it saves though a peer is lost, and kills after 30 s (`SubprocessContext._poll`).
+"""
 
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,9 @@ from segcli.cli.interruption import REPORT
 _POLL = 0.05  # seconds between looks at the processes
 _GRACE = 3.0  # seconds that the others have to end by themselves when one has failed
 _SAVING = 120.0  # seconds that they have where it was asked to stop: the first of them may be writing the state
-_KILL = 12.0  # seconds behind that after which they are killed
+_REQUESTS = 5  # to end, a second apart, before they are killed; the first is for the end of a step, the next for now
+
+Processes = Sequence[subprocess.Popen[bytes]]
 
 
 @dataclass(frozen=True)
@@ -25,35 +30,39 @@ class Ended:
     """How the processes of a command ended.
 
     Attributes:
-        exit_code: of the one that failed first; 0 where none did.
-        messages: what they had to say about it, each once, the cause first.
+        exit_code: of the one that caused the end; 0 where none failed.
+        messages: what they had to say about it, each once: the causes, or where there is none, the consequences.
     """
 
     exit_code: int
     messages: Sequence[str]
 
 
-def launch(number: int, arguments: Sequence[str]) -> Ended:
-    """Runs a command of `seg` as several processes that train together, and waits for them.
+def launch(number: int, command: Sequence[str]) -> Ended:
+    """Runs a command as several processes that train together, and waits for them.
 
     The first one (rank 0) shows what it does; an interruption of this process is passed on to all.
 
     Args:
         number: of processes.
-        arguments: the words behind `seg`.
+        command: a program that finds the others as one does that torchrun has started, and its arguments.
     """
     with tempfile.TemporaryDirectory(prefix="seg-") as folder:
         port = _free_port()
-        started = [_start(arguments, rank, number, port, Path(folder)) for rank in range(number)]
+        started: list[subprocess.Popen[bytes]] = []
         with _passing_on(started):
-            first_failed = _wait(started)
+            for rank in range(number):
+                started.append(_start(command, rank, number, port, Path(folder)))
+            failed = _first_to_fail(started)
+            overdue = () if failed is None else _end(started, failed)
+        if failed is None:
+            return Ended(0, ())
         codes = [process.returncode for process in started]
-        failed = codes[first_failed] if first_failed is not None else 0
-        messages = list(dict.fromkeys(_messages(Path(folder), codes, first_failed)))
-        return Ended(128 - failed if failed < 0 else failed, messages)
+        cause, messages = _explain(Path(folder), codes, failed, overdue)
+        return Ended(128 - codes[cause] if codes[cause] < 0 else codes[cause], messages)
 
 
-def _start(arguments: Sequence[str], rank: int, number: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], rank: int, number: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
@@ -66,7 +75,7 @@ def _start(arguments: Sequence[str], rank: int, number: int, port: int, folder: 
     }
     with (folder / f"stderr-{rank}").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "segcli", *arguments],
+            command,
             env=environment,
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=None if rank == 0 else log,
@@ -75,32 +84,13 @@ def _start(arguments: Sequence[str], rank: int, number: int, port: int, folder: 
         )
 
 
-def _wait(started: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Waits until all have ended; gives the rank of the first that failed. The others are ended soon behind it."""
-    first_failed, since, grace = None, 0.0, _GRACE
-    while any(process.poll() is None for process in started):
-        if first_failed is None:
-            first_failed = next((rank for rank, process in enumerate(started) if process.poll()), None)
-            since = time.monotonic()
-            stopped = first_failed is not None and started[first_failed].returncode in (130, 143)
-            grace = _SAVING if stopped else _GRACE
-        elif time.monotonic() - since > grace + _KILL:
-            _send(started, signal.SIGKILL)
-        elif time.monotonic() - since > grace:
-            _send(started, signal.SIGTERM)
-        time.sleep(_POLL)
-    if first_failed is None:
-        first_failed = next((rank for rank, process in enumerate(started) if process.returncode), None)
-    return first_failed
-
-
 @contextmanager
-def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _passing_on(started: Processes) -> Iterator[None]:
     """Passes interruptions on to the processes, which know what to do with them."""
-    before = {
-        number: signal.signal(number, lambda number, frame: _send(started, number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: _send(started, number)) for number in numbers}
     try:
         yield
     finally:
@@ -108,27 +98,73 @@ def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _send(started: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+def _send(started: Processes, number: int) -> None:
     for process in started:
         if process.poll() is None:
             process.send_signal(number)
 
 
-def _messages(folder: Path, codes: Sequence[int], first_failed: int | None) -> Iterator[str]:
-    """The processes' errors, those that tell of a cause before those that tell of its consequence."""
+def _first_to_fail(started: Processes) -> int | None:
+    """Waits for the first that fails, and gives its rank; None where all end well."""
+    while True:
+        codes = [process.poll() for process in started]
+        failed = next((rank for rank, code in enumerate(codes) if code), None)
+        if failed is not None or None not in codes:
+            return failed
+        time.sleep(_POLL)
+
+
+def _end(started: Processes, failed: int) -> Collection[int]:
+    """Sees to it that all end soon behind one that failed; gives the ranks of those that did not by themselves."""
+    stopped = started[failed].returncode in (130, 143)
+    if _end_within(started, _SAVING if stopped else _GRACE):
+        return ()
+    overdue = [rank for rank, process in enumerate(started) if process.poll() is None]
+    for _ in range(_REQUESTS):
+        _send(started, signal.SIGTERM)
+        if _end_within(started, 1.0):
+            return overdue
+    _send(started, signal.SIGKILL)
+    for process in started:
+        process.wait()
+    return overdue
+
+
+def _end_within(started: Processes, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while any(process.poll() is None for process in started):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _explain(folder: Path, codes: Sequence[int], failed: int, overdue: Collection[int]) -> tuple[int, list[str]]:
+    """The rank of the process that caused the end, and what there is to say, causes rather than consequences."""
     told = []
     for rank, code in enumerate(codes):
         report = folder / f"error-{rank}"
         if report.is_file():
             kind, _, message = report.read_text(encoding="utf-8").partition("\n")
-            told.append((kind == "PeerLost", rank != first_failed, message))
-        elif code > 0 and code not in (130, 143) and rank > 0:
-            text = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace")
-            told.append((False, rank != first_failed, f"process {rank} failed:\n{text.strip()}"))
-        elif code < 0 and -code != signal.SIGTERM:
-            told.append((False, rank != first_failed, f"process {rank} was killed by {signal.Signals(-code).name}"))
-    causes = [entry for entry in sorted(told) if not entry[0]]
-    yield from (message for _, _, message in causes or sorted(told))
+            told.append((kind == "PeerLost", rank != failed, rank, message))
+        elif code and rank not in overdue:
+            told.append((False, rank != failed, rank, _unreported(folder, rank, code)))
+    told.sort()
+    causes = [entry for entry in told if not entry[0]] or told
+    messages = dict.fromkeys(message for *_, message in causes if message)
+    return causes[0][2] if causes else failed, list(messages)
+
+
+def _unreported(folder: Path, rank: int, code: int) -> str:
+    """What there is to say of a process that ended without a report; nothing where it was stopped."""
+    if code in (130, 143, -signal.SIGINT, -signal.SIGTERM):
+        return ""
+    if code < 0:
+        return f"process {rank} was killed by {signal.Signals(-code).name}"
+    if rank == 0:  # has shown all itself
+        return ""
+    text = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace")
+    return f"process {rank} failed:\n{text.strip()}"
 
 
 def _free_port() -> int:

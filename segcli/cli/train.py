@@ -95,7 +95,7 @@ def _launch(devices: int) -> None:
     """Starts this command as several processes, and ends as they do."""
     from segcli.cli.launch import launch
 
-    ended = launch(devices, sys.argv[1:])
+    ended = launch(devices, [sys.executable, "-m", "segcli", *sys.argv[1:]])
     for message in ended.messages:
         render.error(SegError(message))
     raise typer.Exit(ended.exit_code)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
+from segcli.engine.device import pick_device
 from segcli.errors import PeerLost, UsageError
 
 Value = TypeVar("Value")
@@ -94,26 +95,21 @@ def joined(device: str) -> Iterator[Processes]:
     if asked_for() == 1:
         yield ALONE
         return
-    from accelerate import PartialState
-
-    on_cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
-    if not on_cpu and int(os.environ["LOCAL_WORLD_SIZE"]) > torch.accelerator.device_count():
+    kind = pick_device(device).type
+    # Clusters that run one process a machine leave these two out.
+    local_rank, local_count = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if kind != "cpu" and local_count > torch.accelerator.device_count():
         raise UsageError(
-            f"{os.environ['LOCAL_WORLD_SIZE']} processes want an accelerator each, and this machine has "
+            f"{local_count} processes want an accelerator each, and this machine has "
             f"{torch.accelerator.device_count()}; start fewer, or set device to cpu"
         )
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # else Accelerate chooses, and warns that it did
     try:
-        state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
-        control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+        distributed.init_process_group(distributed.get_default_backend_for_device(kind), timeout=_PATIENCE)
         try:
-            yield Processes(
-                state.process_index, state.num_processes, state.local_process_index,
-                int(os.environ.get("LOCAL_WORLD_SIZE", "1")), control,
-            )  # fmt: skip
+            control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+            yield Processes(distributed.get_rank(), distributed.get_world_size(), local_rank, local_count, control)
         finally:
             distributed.destroy_process_group()
-            PartialState._reset_state()
     except RuntimeError as error:
         if not _tells_of_a_lost_peer(error):
             raise

@@ -15,6 +15,7 @@ from segcli.engine.training.step import Stepper
 from segcli.errors import UsageError
 from segcli.io.rundir import RunDir
 from segcli.nn.plateau import PlateauSchedule
+from segcli.yamlfile import flat
 
 _FIXED = {
     "model_name": "the network", "encoder": "the network", "encoder_weights": "the network", "model": "the network",
@@ -142,17 +143,9 @@ def _go_to(scheduler: LRScheduler, step: int, old: Mapping[str, Any]) -> None:
 
 def _changes(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
     """The keys whose values differ, with both."""
-    before, after = (dict(_flat(config.model_dump(mode="json"))) for config in (old, new))
+    before, after = (dict(flat(config.model_dump(mode="json"))) for config in (old, new))
     return {
         key: (before.get(key), after.get(key))
         for key in {**before, **after}
         if before.get(key) != after.get(key) and not key.startswith("dataset.")
     }
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Any:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield above + key, value

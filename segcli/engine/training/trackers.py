@@ -17,7 +17,7 @@ from segcli.errors import UsageError
 from segcli.io.files import write_text
 from segcli.io.images import read_image
 from segcli.io.rundir import RunDir
-from segcli.yamlfile import dump_yaml
+from segcli.yamlfile import dump_yaml, flat
 
 Facts = Mapping[str, Any]
 Figures = Mapping[str, float]
@@ -141,46 +141,44 @@ def _asked_for(config: TrackingConfig, run: RunDir, facts: Facts, say: Say) -> d
 
 
 class TensorBoard:
-    """Event files in RUN/tensorboard, by Accelerate's tracker."""
+    """Event files in RUN/tensorboard."""
 
     def __init__(self, run: RunDir, facts: Facts) -> None:
-        from accelerate import PartialState
-        from accelerate.tracking import TensorBoardTracker
+        from torch.utils.tensorboard import SummaryWriter
 
-        PartialState()  # Accelerate's trackers log through it
-        self.tracker = TensorBoardTracker("tensorboard", run.path)
-        self.tracker.start()
-        # Accelerate's own way to store facts makes another two folders a start, which show up as runs.
-        self.tracker.log({"facts": f"```yaml\n{dump_yaml(dict(facts))}```"}, step=0)
+        self.writer = SummaryWriter(run.path / "tensorboard")
+        # As text: the writer's own way to store facts (hparams) makes another folder, which shows up as a run.
+        self.writer.add_text("facts", f"```yaml\n{dump_yaml(dict(facts))}```", 0)
 
     def add(self, figures: Figures, step: int) -> None:
         """Takes figures."""
-        self.tracker.log(dict(figures), step=step)
+        for name, value in figures.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
 
     def add_pictures(self, pictures: Pictures, step: int) -> None:
         """Takes pictures."""
-        images = {name: read_image(path)[None] for name, path in pictures.items()}  # 1×H×W×3
-        self.tracker.log_images(images, step=step, dataformats="NHWC")
+        for name, path in pictures.items():
+            self.writer.add_image(name, read_image(path), step, dataformats="HWC")
 
     def finish(self, failed: bool) -> None:
         """Closes the file."""
-        self.tracker.finish()
+        self.writer.close()
 
 
 class WandB:
-    """A run of Weights & Biases, by Accelerate's tracker; its files lie in RUN/wandb."""
+    """A run of Weights & Biases; its files lie in RUN/wandb."""
 
     def __init__(self, config: WandBTracking, run: RunDir, facts: Facts, say: Say) -> None:
         # W&B reads it once: whether it sends telemetry and reports of its own errors, even when offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        from accelerate import PartialState
-        from accelerate.tracking import WandBTracker
+        import wandb
 
-        PartialState()  # Accelerate's trackers log through it
         note = run.path / "wandb" / "run-id"
         note.parent.mkdir(exist_ok=True)
-        self.tracker = WandBTracker(
-            config.project,
+        known = note.read_text(encoding="utf-8").strip() if note.exists() else None
+        self.run = wandb.init(
+            project=config.project,
             name=config.name or run.path.name,
             mode=config.mode,
             tags=config.tags,
@@ -188,10 +186,9 @@ class WandB:
             config=dict(facts),
             reinit="create_new",  # leaves wandb.run, and whoever uses it, alone
             settings={"console": "off", "silent": True, "finish_timeout": _PATIENCE},
-            **({"id": note.read_text(encoding="utf-8").strip(), "resume": "allow"} if note.exists() else {}),
+            id=known,
+            resume=None if known is None else "allow",
         )
-        self.tracker.start()
-        self.run = self.tracker.tracker
         if self.run.disabled:
             return
         write_text(note, f"{self.run.id}\n")
@@ -202,13 +199,13 @@ class WandB:
     def add(self, figures: Figures, step: int) -> None:
         """Takes figures."""
         # W&B's own step would hold a row back until the next comes, and refuse pictures that come after it.
-        self.tracker.log({"step": step, **figures})
+        self.run.log({"step": step, **figures})
 
     def add_pictures(self, pictures: Pictures, step: int) -> None:
         """Takes pictures."""
         import wandb
 
-        self.tracker.log({"step": step, **{name: wandb.Image(str(path)) for name, path in pictures.items()}})
+        self.run.log({"step": step, **{name: wandb.Image(str(path)) for name, path in pictures.items()}})
 
     def finish(self, failed: bool) -> None:
         """Sends what is left."""
@@ -216,7 +213,7 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, by its client: Accelerate's tracker sets the store and the run of the whole process."""
+    """A run of MLflow, by its client: `mlflow.start_run` would set the store and the run of the whole process."""
 
     def __init__(self, config: MLflowTracking, run: RunDir, facts: Facts, say: Say) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
@@ -248,7 +245,7 @@ class MLflow:
         from mlflow.entities import Param
         from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
 
-        params = [Param(_mlflow_name(name), str(value)[:MAX_PARAM_VAL_LENGTH]) for name, value in _flat(facts)]
+        params = [Param(_mlflow_name(name), str(value)[:MAX_PARAM_VAL_LENGTH]) for name, value in flat(facts)]
         for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
             self.client.log_batch(self.run_id, params=params[start : start + MAX_PARAMS_TAGS_PER_BATCH])
 
@@ -270,15 +267,6 @@ class MLflow:
     def finish(self, failed: bool) -> None:
         """Says how it ended."""
         self.client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values under dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _mlflow_name(name: str) -> str:

@@ -147,6 +147,7 @@ def test_wandb_works_offline_inside_the_run(run: RunDir, picture: Path, by_envir
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: RunDir) -> None:
     for row in ROWS:
         follow(config(wandb={"mode": "offline"}), run, [row])
+        time.sleep(1 - time.time() % 1)  # W&B names its folder by the second
     folders = list((run.path / "wandb").glob("offline-run-*"))
     assert len(folders) == 2
     assert {start(folder).run_id for folder in folders} == {(run.path / "wandb" / "run-id").read_text().strip()}
