@@ -212,6 +212,15 @@ class RunConfig(Section):
     def _check_architecture(cls, value: str) -> str:
         return architecture_name(value)
 
+    @model_validator(mode="after")
+    def _check_momentum(self) -> Self:
+        cycled = isinstance(self.scheduler, OneCycle) and self.scheduler.cycle_momentum
+        if cycled and getattr(self.optimizer, "momentum", None) == 0:
+            raise ValueError(
+                "scheduler.cycle_momentum: there is none to cycle; leave it out, or raise optimizer.momentum"
+            )
+        return self
+
     def to_yaml(self) -> str:
         """The resolved config as YAML that gives the same config back."""
         return dump_yaml(self.model_dump(mode="json"))

@@ -173,3 +173,13 @@ def test_a_bare_list_of_transforms_is_short_for_custom(tmp_path: Path) -> None:
     assert problems(tmp_path, ORIGIN + "augmentation:\n  - HorizontalFlip\n  - 7\n") == [
         "run.yml:7: augmentation.1: expected a transform, such as {name: HorizontalFlip, p: 0.5}, not 7"
     ]
+
+
+def test_a_cycle_of_momentum_needs_one(tmp_path: Path) -> None:
+    text = ORIGIN + "scheduler: {name: onecycle, cycle_momentum: true}\n"
+    assert (
+        "scheduler.cycle_momentum: there is none" in problems(tmp_path, text + "optimizer: {name: sgd, momentum: 0}")[0]
+    )
+    assert load(tmp_path, text + "optimizer: sgd").scheduler.cycle_momentum
+    assert load(tmp_path, text).optimizer.name == "adamw"
+    assert load(tmp_path, ORIGIN + "optimizer: {name: sgd, momentum: 0}").optimizer.momentum == 0

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcli.components.pretrained import Channels, WeightReport
+from segcli.components.pretrained import WeightReport
 from segcli.errors import ConfigError, ModelError
 from segcli.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from segcli.nn.network import Channels
+
 CARD = "segcli.json"
+"""The card's file in a bundle, and its key in an exported file."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Donor:
     encoder: str
     classes: tuple[str, ...]
     tensors: "dict[str, Tensor]"
-    mean: Channels
-    std: Channels
+    mean: "Channels"
+    std: "Channels"
     licence: str | None
 
 

@@ -4,11 +4,11 @@ Cross-entropy and focal are means over the valid pixels of a step, however it is
 micro-batch at a time, then averaged by images, so that they do depend on the split.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from segcli.components.class_weights import ClassFigures, class_weights
 from segcli.components.section import Section, choice
 from segcli.task import Task
 
@@ -25,13 +25,13 @@ class Loss(Section):
     weight: float = Field(1.0, gt=0)
     """factor of this loss, alone or as a term of a sum"""
 
-    def build(self, task: Task, class_share: Sequence[float]) -> "WeightedSum":
-        """Builds the loss times its weight; `class_share` is each class's share of the training pixels."""
+    def build(self, task: Task, figures: ClassFigures) -> "WeightedSum":
+        """Builds the loss times its weight; `figures` are those of the masks that are trained on."""
         from segcli.nn.losses import WeightedSum
 
-        return WeightedSum([self.build_plain(task, class_share)], [self.weight])
+        return WeightedSum([self.build_plain(task, figures)], [self.weight])
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss without its weight."""
         raise AssertionError("each loss builds itself")
 
@@ -42,9 +42,9 @@ class CrossEntropy(Loss):
     aliases: ClassVar = ("ce",)
     name: Literal["cross_entropy"] = "cross_entropy"
     class_weights: ClassWeights = "none"
-    """a weight a class, given or made from the classes' shares of the training pixels: `log` is
-    1/ln(1.02 + share) (ENet, Paszke et al. 2016), `median_frequency` is median(share)/share
-    (Eigen & Fergus 2015), `effective_number` is one over the effective number of pixels (Cui et al. 2019)"""
+    """a weight a class, given or made from the training masks: `log` is 1/ln(1.02 + share of the pixels) (ENet, Paszke
+    et al. 2016), `median_frequency` is median(frequency)/frequency over the images that hold the class (Eigen & Fergus
+    2015), `effective_number` is one over the effective number of such images with β = 0.9999 (Cui et al. 2019)"""
     class_weight_power: float = Field(1.0, gt=0)
     """power that the class weights are raised to: 0.5 brings them half way towards equal ones"""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -53,11 +53,11 @@ class CrossEntropy(Loss):
     """share of the pixels, those with the largest loss, that count (online hard example mining); below 1 they are
     picked within each micro-batch"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
-        """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
-        from segcli.nn.losses import CrossEntropyLoss, HardestPixelsLoss, PerMicroBatch, class_weights
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
+        """Builds the loss; raises ConfigError where the class weights cannot be had."""
+        from segcli.nn.losses import CrossEntropyLoss, HardestPixelsLoss, PerMicroBatch
 
-        weights = class_weights(self.class_weights, class_share, self.class_weight_power)
+        weights = class_weights(self.class_weights, figures, self.class_weight_power)
         if self.hardest == 1:
             return CrossEntropyLoss(weights, self.label_smoothing, task.ignore_index)
         return PerMicroBatch(HardestPixelsLoss(weights, self.label_smoothing, task.ignore_index, self.hardest))
@@ -73,7 +73,7 @@ class Dice(Loss):
     smooth: float = Field(0.0, ge=0)
     """added to numerator and denominator"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segmentation_models_pytorch.losses import DiceLoss
 
@@ -90,7 +90,7 @@ class Lovasz(Loss):
     per_image: bool = False
     """one loss an image, then their mean, instead of one over the micro-batch"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segcli.nn.losses import PerMicroBatch
         from segcli.nn.lovasz import LovaszLoss
@@ -112,7 +112,7 @@ class Tversky(Loss):
     gamma: float = Field(1.0, ge=1)
     """power of the loss (focal Tversky, Abraham & Khan 2019)"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segmentation_models_pytorch.losses import TverskyLoss
 
@@ -138,11 +138,11 @@ class Focal(Loss):
     class_weight_power: float = Field(1.0, gt=0)
     """power that the class weights are raised to, as of cross_entropy"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
-        """Builds the loss; raises ConfigError where the number of given weights is not that of the classes."""
-        from segcli.nn.losses import FocalLoss, class_weights
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
+        """Builds the loss; raises ConfigError where the class weights cannot be had."""
+        from segcli.nn.losses import FocalLoss
 
-        weights = class_weights(self.class_weights, class_share, self.class_weight_power)
+        weights = class_weights(self.class_weights, figures, self.class_weight_power)
         return FocalLoss(self.gamma, weights, task.ignore_index)
 
 
@@ -157,7 +157,7 @@ class BceDice(Loss):
     smooth: float = Field(1.0, ge=0)
     """added to Dice's numerator and denominator"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segcli.nn.losses import BceDiceLoss, PerMicroBatch
 
@@ -179,7 +179,7 @@ class Rmi(Loss):
     """share of the binary cross-entropy, which alone tells a mask from its negative: with the paper's 0.5, networks
     that start from nothing may settle on the negative"""
 
-    def build_plain(self, task: Task, class_share: Sequence[float]) -> "PartialLoss":
+    def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segcli.nn.losses import PerMicroBatch
         from segcli.nn.rmi import RmiLoss
@@ -194,11 +194,11 @@ class Sum(Loss):
     terms: tuple[choice("loss", CrossEntropy, Dice, Lovasz, Tversky, Focal, BceDice, Rmi), ...] = Field(min_length=1)  # type: ignore[valid-type]
     """the losses to add, each with its own `weight`"""
 
-    def build(self, task: Task, class_share: Sequence[float]) -> "WeightedSum":
+    def build(self, task: Task, figures: ClassFigures) -> "WeightedSum":
         """Builds the sum times its weight."""
         from segcli.nn.losses import WeightedSum
 
-        losses = [term.build_plain(task, class_share) for term in self.terms]
+        losses = [term.build_plain(task, figures) for term in self.terms]
         return WeightedSum(losses, [self.weight * term.weight for term in self.terms])
 
 

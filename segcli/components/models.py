@@ -12,7 +12,6 @@ from segcli.components.donor import bundle_at, fill_from_donor, read_donor
 from segcli.components.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Channels,
     WeightReport,
     fill_from_file,
     fill_from_hub,
@@ -26,7 +25,7 @@ from segcli.task import Task
 if TYPE_CHECKING:
     from torch import nn
 
-    from segcli.nn.network import SegmentationNetwork
+    from segcli.nn.network import Channels, SegmentationNetwork
 
 # smp's class names by the spellings people use: lower case, without spaces, - and _; + is "plus".
 ARCHITECTURES = {
@@ -152,7 +151,7 @@ def build_network_with_report(
 
 
 def _finished(
-    model: "nn.Module", architecture: str, options: ModelOptions, task: Task, mean: Channels, std: Channels
+    model: "nn.Module", architecture: str, options: ModelOptions, task: Task, mean: "Channels", std: "Channels"
 ) -> "SegmentationNetwork":
     head = _auxiliary_head(model, task) if options.auxiliary else None
     return wrap(model, architecture, options.mean or mean, options.std or std, head, options.auxiliary)
@@ -161,8 +160,8 @@ def _finished(
 def wrap(
     model: "nn.Module",
     architecture: str,
-    mean: Channels,
-    std: Channels,
+    mean: "Channels",
+    std: "Channels",
     auxiliary: "nn.Module | None" = None,
     auxiliary_weight: float = 0.0,
 ) -> "SegmentationNetwork":

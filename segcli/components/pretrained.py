@@ -16,13 +16,14 @@ from segcli.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from segcli.nn.network import Channels
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SUFFIXES = frozenset({".pth", ".pt", ".bin", ".safetensors"})
 FEW = 0.05
 """Share of an encoder's tensors that a file may lack."""
 
-Channels = tuple[float, float, float]
 Filled = tuple[int, tuple[str, ...]]  # how many tensors an encoder has, and the names of those that were not given
 
 
@@ -44,8 +45,8 @@ class WeightReport:
     part: str
     total: int
     not_loaded: tuple[str, ...]
-    mean: Channels
-    std: Channels
+    mean: "Channels"
+    std: "Channels"
     licence: str | None = None
 
     @property
@@ -263,7 +264,7 @@ def _misfit(encoder: str, source: str, reason: str) -> ModelError:
     )
 
 
-def _timm_normalisation(encoder: str) -> tuple[Channels, Channels]:
+def _timm_normalisation(encoder: str) -> "tuple[Channels, Channels]":
     """Mean and std that timm states; ImageNet's where it states none."""
     import timm
 
@@ -271,7 +272,7 @@ def _timm_normalisation(encoder: str) -> tuple[Channels, Channels]:
     return (tuple(config.mean), tuple(config.std)) if config else (IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _own_normalisation(config: Path) -> tuple[Channels, Channels]:
+def _own_normalisation(config: Path) -> "tuple[Channels, Channels]":
     """Mean and std of a repository of smp's, in units of pixel / 255."""
     stated = json.loads(config.read_text(encoding="utf-8"))
     scale = 255 if tuple(stated.get("input_range", (0, 1))) == (0, 255) else 1

@@ -27,6 +27,9 @@ class OneCycle(Section):
     """first rate as a share of the highest"""
     end_factor: float = Field(1e-4, gt=0, le=1)
     """last rate as a share of the first"""
+    cycle_momentum: bool = False
+    """momentum, or the first of betas, falls from 0.95 to 0.85 while the rate rises, and goes back while that falls,
+    whatever the optimiser's own is; of muon only that of norms and biases moves"""
 
     def build(self, optimizer: "Optimizer", total_steps: int) -> "LRScheduler":
         """Builds the schedule over a number of training steps."""
@@ -38,7 +41,7 @@ class OneCycle(Section):
         # torch divides by the last step of the rise, so that must not be step 0.
         rise = self.rise + 1e-6 if self.rise * total_steps == 1 else self.rise
         return OneCycleLR(
-            optimizer, highest, total_steps, pct_start=rise,
+            optimizer, highest, total_steps, pct_start=rise, cycle_momentum=self.cycle_momentum,
             div_factor=1 / self.start_factor, final_div_factor=1 / self.end_factor,
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from segcli.components.class_weights import ClassFigures
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskSource
 from segcli.errors import DataError, FileProblem
@@ -40,6 +41,8 @@ class Dataset:
         fingerprint: changes when any file changes.
         categories: groups of classes, where the dataset has them.
         remarks: what a user of the dataset should know, a line each.
+        present_pixels: for each split whose masks were counted so, the valid pixels of the images that hold each class.
+        images_with: likewise, the number of those images.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Dataset:
     fingerprint: str
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    present_pixels: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    images_with: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def split(self, name: str) -> Sequence[Sample]:
         """The samples of a split.
@@ -66,6 +71,10 @@ class Dataset:
         pixels = self.class_pixels[split]
         total = max(sum(pixels), 1)
         return [count / total for count in pixels]
+
+    def class_figures(self, split: str) -> ClassFigures:
+        """How often each class occurs in the split's masks."""
+        return ClassFigures(self.class_pixels[split], self.present_pixels.get(split), self.images_with.get(split))
 
 
 @dataclass(frozen=True)

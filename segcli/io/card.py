@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from segcli.components.donor import CARD
 from segcli.errors import ModelError
 from segcli.task import Task
 
-CARD = "segcli.json"
+__all__ = ["CARD", "FORMAT", "Inference", "ModelCard"]
+
 FORMAT = 1
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcli.errors import ConfigError
 from segcli.nn.rmi import one_against_rest
 
 
@@ -229,48 +228,3 @@ def _pixel_weights(masks: Tensor, weights: Tensor | None, ignore_index: int) -> 
 def _exact_sum(values: Tensor) -> Tensor:
     """The sum in float64; on the CPU where the device has no such type."""
     return values.sum().cpu().double() if values.device.type == "mps" else values.sum(dtype=torch.float64)
-
-
-def class_weights(rule: str | Sequence[float], class_share: Sequence[float], power: float = 1.0) -> list[float] | None:
-    """The weight of each class by a rule of the config, or the given ones.
-
-    Args:
-        rule: `none`, `log`, `median_frequency`, `effective_number`, or one weight a class.
-        class_share: each class's share (0…1) of the valid training pixels; a class never seen weighs 0
-            under `median_frequency` and `effective_number`.
-        power: that the weights are raised to.
-
-    Raises:
-        ConfigError: if the number of given weights is not that of the classes.
-    """
-    if rule == "none":
-        return None
-    return [weight**power for weight in _plain_weights(rule, class_share)]
-
-
-def _plain_weights(rule: str | Sequence[float], class_share: Sequence[float]) -> list[float]:
-    if rule == "log":
-        return [1 / math.log(1.02 + share) for share in class_share]
-    if rule == "median_frequency":
-        seen = sorted(share for share in class_share if share > 0)
-        middle = len(seen) // 2
-        median = (seen[middle] + seen[~middle]) / 2
-        return [median / share if share > 0 else 0.0 for share in class_share]
-    if rule == "effective_number":
-        return _effective_number(class_share)
-    if len(rule) != len(class_share):
-        raise ConfigError(
-            f"loss.class_weights: {len(rule)} weights for {len(class_share)} classes; give one weight a class"
-        )
-    return [float(weight) for weight in rule]
-
-
-def _effective_number(class_share: Sequence[float]) -> list[float]:
-    """One over the effective number of each class's pixels, with a mean of 1 over the classes seen.
-
-    Of N pixels a class of share s has N (1 - (1 - 1/N)^(s N)) effective ones, which is N (1 - e^-s) for large N.
-    Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", 2019.
-    """
-    inverse = [1 / -math.expm1(-share) if share > 0 else 0.0 for share in class_share]
-    seen = sum(share > 0 for share in class_share)
-    return [weight * seen / max(sum(inverse), 1e-300) for weight in inverse]

@@ -1,12 +1,14 @@
 import copy
+import math
 
 import pytest
 import torch
 
-from segcli.components.augmentations import AugmentationConfig, Light, Medium, NoAugmentation
+from segcli.components.augmentations import Light, Medium, NoAugmentation
 from segcli.components.models import ModelOptions, build_network
 from segcli.components.optimizers import Adam, AdamW, Lamb, Lion, Muon, RAdam, Sgd
-from segcli.components.schedulers import Constant, Cosine, OneCycle, Plateau, Poly, Step
+from segcli.components.schedulers import Constant, Cosine, OneCycle, Plateau, Poly, SchedulerConfig, Step
+from segcli.components.section import sections_in
 from segcli.errors import ConfigError
 from segcli.nn.network import SegmentationNetwork
 from segcli.nn.plateau import PlateauSchedule
@@ -126,6 +128,40 @@ def test_schedules_by_hand() -> None:
     assert cycle[-1] == pytest.approx(0.002)
 
 
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("section", sections_in(SchedulerConfig))
+def test_a_schedule_moves_the_rate_alone(section: type[OneCycle], kind: type[AdamW]) -> None:
+    """Momentum, betas, weight decay and all else stay what the config says."""
+    optimizer = kind().build(tiny_network())
+
+    def settings() -> list[dict[str, object]]:
+        moved = {"params", "lr", "initial_lr", "max_lr", "min_lr", "step"}  # lamb counts its steps there
+        return [{key: value for key, value in group.items() if key not in moved} for group in optimizer.param_groups]
+
+    before = copy.deepcopy(settings())
+    scheduler = section().build(optimizer, 8)
+    for _ in range(8):
+        assert settings() == before
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("kind", [AdamW, Sgd, Muon])
+def test_a_cycle_of_momentum_falls_while_the_rate_rises_and_goes_back(kind: type[AdamW | Sgd | Muon]) -> None:
+    optimizer = kind().build(tiny_network())
+    scheduler = OneCycle(rise=0.5, cycle_momentum=True).build(optimizer, 9)
+    found = []
+    for _ in range(9):
+        group = optimizer.param_groups[0]
+        found.append(group["momentum"] if kind is Sgd else group["betas"][0])
+        optimizer.step()
+        scheduler.step()
+    # a rise of 3.5 steps and a fall of 4.5, along halves of a cosine between 0.95 and 0.85
+    rise = [0.9 + 0.05 * math.cos(math.pi * step / 3.5) for step in range(4)]
+    fall = [0.9 - 0.05 * math.cos(math.pi * (step - 3.5) / 4.5) for step in range(4, 9)]
+    assert found == pytest.approx([*rise, *fall])
+
+
 def test_schedules_of_few_steps_by_hand() -> None:
     for section in (OneCycle(), OneCycle(rise=0.9), Constant(warmup=0.9), Cosine(warmup=0.9), Plateau(warmup=0.9)):
         assert rates(section, 1) == [2.0]
@@ -191,7 +227,6 @@ def test_presets_have_their_defaults() -> None:
     assert len(Medium().build((0, 0, 0), 255, (8, 8)).transforms) == 3
     with pytest.raises(ValueError, match="is larger than"):
         Light(scale=(2.0, 1.0))
-    assert AugmentationConfig is not None
 
 
 def test_rare_classes_cover_less_than_half_of_an_even_share() -> None:

@@ -5,14 +5,14 @@ import torch
 from conftest import draw_pair
 from torch.nn import functional
 
+from segcli.components.class_weights import ClassFigures
 from segcli.components.losses import BceDice, CrossEntropy, Dice, Focal, Loss, LossConfig, Lovasz, Rmi, Sum, Tversky
 from segcli.components.section import sections_in
-from segcli.errors import ConfigError
-from segcli.nn.losses import class_weights
 from segcli.task import Task
 
 TASK = Task.of("abc")
-SHARE = (0.5, 0.4, 0.1)
+FIGURES = ClassFigures.of([(30, 20, 0), (20, 20, 10)])
+HALVES = ClassFigures.of([(1, 1)])
 LOSSES = [
     CrossEntropy(), CrossEntropy(class_weights="log"), CrossEntropy(class_weights="median_frequency"), Dice(), Lovasz(),
     CrossEntropy(class_weights="effective_number"), CrossEntropy(hardest=0.3), Tversky(), Tversky(gamma=4 / 3), Focal(),
@@ -29,7 +29,7 @@ def batch(num_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_every_loss_falls_with_better_logits_and_ignores_ignored_pixels(loss: Loss) -> None:
-    module = loss.build(TASK, SHARE)
+    module = loss.build(TASK, FIGURES)
     logits, masks = batch()
     value = module(logits, masks)
     changed = logits.detach().clone()
@@ -42,7 +42,7 @@ def test_every_loss_falls_with_better_logits_and_ignores_ignored_pixels(loss: Lo
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_a_batch_of_ignored_pixels_is_harmless(loss: Loss) -> None:
     logits, masks = batch()
-    value = loss.build(TASK, SHARE)(logits, torch.full_like(masks, 255))
+    value = loss.build(TASK, FIGURES)(logits, torch.full_like(masks, 255))
     value.backward()
     assert value.item() == 0
     assert logits.grad is not None
@@ -52,7 +52,7 @@ def test_a_batch_of_ignored_pixels_is_harmless(loss: Loss) -> None:
 @pytest.mark.parametrize("weights", ["none", (1.0, 2.0, 0.5)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_is_torchs(weights: str | tuple[float, ...], smoothing: float) -> None:
-    loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing).build(TASK, SHARE)
+    loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing).build(TASK, FIGURES)
     logits, masks = batch()
     given = None if weights == "none" else torch.tensor(weights)
     expected = functional.cross_entropy(logits, masks, given, ignore_index=255, label_smoothing=smoothing)
@@ -62,7 +62,7 @@ def test_cross_entropy_is_torchs(weights: str | tuple[float, ...], smoothing: fl
 def test_cross_entropy_of_two_classes_is_binary_cross_entropy() -> None:
     _, masks = batch(2)
     z = torch.randn(2, 6, 7)
-    loss = CrossEntropy().build(Task.of("ab"), (0.5, 0.5))
+    loss = CrossEntropy().build(Task.of("ab"), HALVES)
     valid = masks != 255
     expected = functional.binary_cross_entropy_with_logits(z[valid], masks[valid].float())
     torch.testing.assert_close(loss(torch.stack([torch.zeros_like(z), z], 1), masks), expected)
@@ -70,25 +70,17 @@ def test_cross_entropy_of_two_classes_is_binary_cross_entropy() -> None:
 
 def test_a_sum_adds_weighted_terms() -> None:
     logits, masks = batch()
-    total = Sum(weight=2.0, terms=(Dice(weight=0.5), CrossEntropy(weight=3.0))).build(TASK, SHARE)(logits, masks)
-    parts = Dice().build(TASK, SHARE)(logits, masks), CrossEntropy().build(TASK, SHARE)(logits, masks)
+    total = Sum(weight=2.0, terms=(Dice(weight=0.5), CrossEntropy(weight=3.0))).build(TASK, FIGURES)(logits, masks)
+    parts = Dice().build(TASK, FIGURES)(logits, masks), CrossEntropy().build(TASK, FIGURES)(logits, masks)
     torch.testing.assert_close(total, 2 * (0.5 * parts[0] + 3 * parts[1]))
 
 
 @pytest.mark.parametrize("kind", [CrossEntropy, Focal])
 def test_the_power_of_class_weights_reaches_the_loss(kind: type[CrossEntropy | Focal]) -> None:
     logits, masks = torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
-    evened = kind(class_weights=(4.0, 9.0, 1.0), class_weight_power=0.5).build(TASK, SHARE)
-    expected = kind(class_weights=(2.0, 3.0, 1.0)).build(TASK, SHARE)
+    evened = kind(class_weights=(4.0, 9.0, 1.0), class_weight_power=0.5).build(TASK, FIGURES)
+    expected = kind(class_weights=(2.0, 3.0, 1.0)).build(TASK, FIGURES)
     assert evened(logits, masks) == expected(logits, masks)
-
-
-def test_class_weights_by_hand() -> None:
-    assert class_weights("log", (0.5, 0.0)) == pytest.approx([1 / math.log(1.52), 1 / math.log(1.02)])
-    assert class_weights("median_frequency", (0.5, 0.3, 0.2, 0.0)) == pytest.approx([0.6, 1.0, 1.5, 0.0])
-    assert class_weights((4.0, 9.0, 0.0), SHARE, power=0.5) == pytest.approx([2.0, 3.0, 0.0])
-    with pytest.raises(ConfigError, match="2 weights for 3 classes"):
-        class_weights((1.0, 2.0), SHARE)
 
 
 def test_hardest_pixels_by_hand() -> None:
@@ -96,9 +88,9 @@ def test_hardest_pixels_by_hand() -> None:
     logits = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.001]).reshape(1, 1, 1, 5)
     logits = torch.cat([logits, 1 - logits], 1).log()
     masks = torch.tensor([[[0, 0, 0, 0, 255]]])
-    loss = CrossEntropy(hardest=0.5).build(Task.of("ab"), (0.5, 0.5))
+    loss = CrossEntropy(hardest=0.5).build(Task.of("ab"), HALVES)
     assert loss(logits, masks).item() == pytest.approx((math.log(8) + math.log(16)) / 2)
-    weighted = CrossEntropy(hardest=0.5, class_weights=(3.0, 1.0)).build(Task.of("ab"), (0.5, 0.5))
+    weighted = CrossEntropy(hardest=0.5, class_weights=(3.0, 1.0)).build(Task.of("ab"), HALVES)
     assert weighted(logits, masks).item() == pytest.approx((math.log(8) + math.log(16)) / 2)
 
 
@@ -109,26 +101,26 @@ def test_focal_of_two_classes_is_torchvisions() -> None:
     z = 3 * torch.randn(2, 6, 7)
     valid = masks != 255
     expected = sigmoid_focal_loss(z[valid], masks[valid].float(), alpha=-1, gamma=2, reduction="mean")
-    loss = Focal().build(Task.of("ab"), (0.5, 0.5))
+    loss = Focal().build(Task.of("ab"), HALVES)
     torch.testing.assert_close(loss(torch.stack([torch.zeros_like(z), z], 1), masks), expected)
     logits, masks = batch()
     plain = functional.cross_entropy(logits, masks, ignore_index=255)
-    torch.testing.assert_close(Focal(gamma=0).build(TASK, SHARE)(logits, masks), plain)
+    torch.testing.assert_close(Focal(gamma=0).build(TASK, FIGURES)(logits, masks), plain)
 
 
 def test_tversky_by_hand() -> None:
     """Class 0: 1.5 right, 0.5 too much, 0.5 too little; class 1 likewise: 1.5 / (1.5 + 0.3 / 2 + 0.7 / 2) = 0.75."""
     p = torch.tensor([0.75, 0.75, 0.25, 0.25]).reshape(1, 1, 2, 2)
     logits, masks = torch.cat([p, 1 - p], 1).log(), torch.tensor([[[0, 0], [1, 1]]])
-    assert Tversky().build(Task.of("ab"), (0.5, 0.5))(logits, masks).item() == pytest.approx(0.25)
-    assert Tversky(gamma=2).build(Task.of("ab"), (0.5, 0.5))(logits, masks).item() == pytest.approx(0.0625)
+    assert Tversky().build(Task.of("ab"), HALVES)(logits, masks).item() == pytest.approx(0.25)
+    assert Tversky(gamma=2).build(Task.of("ab"), HALVES)(logits, masks).item() == pytest.approx(0.0625)
 
 
 def test_bce_dice_by_hand() -> None:
     """One question for two classes: p = 0.75 where the class is, 0.25 elsewhere; Dice is 1 - 2 * 1.5 / (2 + 2)."""
     z = torch.tensor([[[-1.0, -1.0], [1.0, 1.0]]]) * math.log(3)
     logits, masks = torch.stack([torch.zeros_like(z), z], 1), torch.tensor([[[0, 0], [1, 1]]])
-    loss = BceDice(smooth=0).build(Task.of("ab"), (0.5, 0.5))
+    loss = BceDice(smooth=0).build(Task.of("ab"), HALVES)
     assert loss(logits, masks).item() == pytest.approx(-math.log(0.75) + 0.25)
     logits, masks = batch()
     valid = masks != 255
@@ -137,14 +129,7 @@ def test_bce_dice_by_hand() -> None:
     entropy = functional.binary_cross_entropy_with_logits(logits[shown], truth[shown])
     p, truth = logits.sigmoid() * shown, truth * shown
     dice = [1 - (2 * (p[:, c] * truth[:, c]).sum() + 1) / ((p + truth)[:, c].sum() + 1) for c in range(3)]
-    torch.testing.assert_close(BceDice().build(TASK, SHARE)(logits, masks), entropy + sum(dice) / 3)
-
-
-def test_effective_number_by_hand() -> None:
-    """With shares 0.5 and 0.25 the effective numbers are as 1 - e^-0.5 to 1 - e^-0.25."""
-    inverse = [1 / 0.393469, 1 / 0.221199]
-    expected = [2 * value / sum(inverse) for value in inverse]
-    assert class_weights("effective_number", (0.5, 0.25, 0.0)) == pytest.approx([*expected, 0.0], rel=1e-5)
+    torch.testing.assert_close(BceDice().build(TASK, FIGURES)(logits, masks), entropy + sum(dice) / 3)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +138,7 @@ def test_effective_number_by_hand() -> None:
 @pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_gradients_are_finite_in_every_precision(loss: Loss, num_classes: int, dtype: torch.dtype) -> None:
-    module = loss.build(Task.of("abc"[:num_classes]), SHARE[:num_classes])
+    module = loss.build(Task.of("abc"[:num_classes]), ClassFigures.of([(30, 20, 10)[:num_classes]]))
     _, masks = batch(num_classes)
     noise = torch.randn(2, num_classes, 6, 7)
     # logits of nothing, of something, far beyond any doubt, and at the end of what float16 holds
@@ -183,7 +168,7 @@ def uneven_batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def in_parts(loss: Loss, sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """The value and the logits' gradient of an effective batch that comes in micro-batches."""
-    module = loss.build(TASK, SHARE)
+    module = loss.build(TASK, FIGURES)
     logits, masks = uneven_batch()
     logits.requires_grad_()
     masses = torch.stack([module.masses(part) for part in masks.split(sizes)]).sum(0)
@@ -215,7 +200,7 @@ def test_focal_in_parts_is_that_of_the_whole(sizes: tuple[int, ...]) -> None:
     value, gradient = in_parts(loss, sizes)
     logits, masks = uneven_batch()
     logits.requires_grad_()
-    whole = loss.build(TASK, SHARE)(logits, masks)
+    whole = loss.build(TASK, FIGURES)(logits, masks)
     whole.backward()
     assert value.item() == pytest.approx(whole.item(), abs=1e-6)
     torch.testing.assert_close(gradient, logits.grad, rtol=1e-6, atol=1e-8)
@@ -228,7 +213,7 @@ def test_focal_in_parts_is_that_of_the_whole(sizes: tuple[int, ...]) -> None:
 def test_all_others_are_the_mean_over_images_of_the_parts(loss: Loss) -> None:
     logits, masks = uneven_batch()
     alone = [
-        loss.build(TASK, SHARE)(some, truth).item()
+        loss.build(TASK, FIGURES)(some, truth).item()
         for some, truth in zip(logits.split((1, 5)), masks.split((1, 5)), strict=True)
     ]
     assert in_parts(loss, (1, 5))[0].item() == pytest.approx((alone[0] + 5 * alone[1]) / 6)
@@ -238,7 +223,9 @@ def test_all_others_are_the_mean_over_images_of_the_parts(loss: Loss) -> None:
 def test_masses_by_hand() -> None:
     """Of 4 pixels one is ignored; the rest weigh 1, 1 and 0.5."""
     masks = torch.tensor([[[0, 0], [2, 255]]])
-    loss = Sum(terms=(CrossEntropy(), CrossEntropy(class_weights=(1.0, 2.0, 0.5)), Focal(), Dice())).build(TASK, SHARE)
+    loss = Sum(terms=(CrossEntropy(), CrossEntropy(class_weights=(1.0, 2.0, 0.5)), Focal(), Dice())).build(
+        TASK, FIGURES
+    )
     for truth in (masks, masks.to(torch.uint8)):
         masses = loss.masses(truth)
         assert masses.dtype == torch.float64
@@ -248,7 +235,7 @@ def test_masses_by_hand() -> None:
 def test_pixels_that_weigh_nothing_give_0() -> None:
     """Label smoothing alone would leave a loss over a weight of 0."""
     logits, masks = batch()
-    loss = CrossEntropy(class_weights=(0.0, 1.0, 1.0), label_smoothing=0.1).build(TASK, SHARE)
+    loss = CrossEntropy(class_weights=(0.0, 1.0, 1.0), label_smoothing=0.1).build(TASK, FIGURES)
     value = loss(logits, torch.zeros_like(masks))
     value.backward()
     assert value.item() == 0
@@ -273,7 +260,7 @@ def test_every_loss_overfits_two_images(loss: Loss, num_classes: int) -> None:
         torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3, padding=1), torch.nn.ReLU(),
         torch.nn.Conv2d(16, num_classes, 1),
     )  # fmt: skip
-    module = loss.build(Task.of("abc"[:num_classes]), [1 / num_classes] * num_classes)
+    module = loss.build(Task.of("abc"[:num_classes]), ClassFigures.of([[1] * num_classes]))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(120):
         optimizer.zero_grad()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from segcli.components.class_weights import ClassFigures
 from segcli.components.losses import Rmi
 from segcli.nn.rmi import RmiLoss
 from segcli.task import Task
@@ -68,7 +69,7 @@ def test_the_rest_is_binary_cross_entropy() -> None:
 
 
 def test_it_falls_with_better_logits_and_ignores_ignored_pixels() -> None:
-    loss = Rmi(pooling=2).build(TASK, [0.25] * 4)
+    loss = Rmi(pooling=2).build(TASK, ClassFigures.of([[1] * 4]))
     logits, masks = batch(4, ignored=True)
     truth = functional.one_hot(masks.clamp(max=3), 4).movedim(-1, 1)
     values = [loss(logits + strength * truth, masks).item() for strength in (0, 1, 3, 9)]
@@ -81,7 +82,7 @@ def test_it_falls_with_better_logits_and_ignores_ignored_pixels() -> None:
 def test_a_batch_of_ignored_pixels_is_harmless() -> None:
     logits, masks = batch(4, ignored=False)
     logits.requires_grad_()
-    value = Rmi().build(TASK, [0.25] * 4)(logits, torch.full_like(masks, 255))
+    value = Rmi().build(TASK, ClassFigures.of([[1] * 4]))(logits, torch.full_like(masks, 255))
     value.backward()
     assert value.item() == 0
     assert logits.grad is not None

@@ -80,13 +80,10 @@ class Scores:
 
     def to_json(self, task: Task) -> dict[str, Any]:
         """All figures as plain JSON values; null for a class that does not occur."""
+        columns = {"iou": self.iou, "dice": self.dice, "accuracy": self.accuracy}
         classes = {
-            name: {
-                "iou": _plain(self.iou[i]),
-                "dice": _plain(self.dice[i]),
-                "accuracy": _plain(self.accuracy[i]),
-            }
-            for i, name in enumerate(task.classes)
+            name: {figure: _plain(values[index]) for figure, values in columns.items()}
+            for index, name in enumerate(task.classes)
         }
         return {**{name: _plain(value) for name, value in self.summary().items()}, "classes": classes}
 

@@ -1,5 +1,6 @@
 """Which figure of an epoch tells whether it is better than another, and when a training no longer gets better."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,17 @@ from segcli.task import Task
 
 def val_figures(scores: Scores, loss: float, task: Task) -> dict[str, float]:
     """The figures of a validation that can be watched, under the names of their columns in results.csv."""
-    return {
-        "val_loss": loss,
-        "val_miou": scores.miou,
-        "val_accuracy": scores.pixel_accuracy,
-        "val_dice": scores.mean_dice,
-        **{f"val_iou/{name}": float(iou) for name, iou in zip(task.classes, scores.iou, strict=True)},
-    }
+    values = (scores.miou, scores.mean_dice, scores.pixel_accuracy, loss, *(float(iou) for iou in scores.iou))
+    return dict(zip(_names(task), values, strict=True))
+
+
+def _names(task: Task) -> list[str]:
+    return ["val_miou", "val_dice", "val_accuracy", "val_loss", *(f"val_iou/{name}" for name in task.classes)]
 
 
 def check_metrics(config: RunConfig, task: Task) -> None:
     """Raises ConfigError where the config watches a figure that there is none of."""
-    known = ["val_miou", "val_dice", "val_accuracy", "val_loss", *(f"val_iou/{name}" for name in task.classes)]
+    known = _names(task)
     watched = {"checkpoint.best": config.checkpoint.best}
     if config.early_stopping is not None and config.early_stopping.metric is not None:
         watched["early_stopping.metric"] = config.early_stopping.metric
@@ -32,16 +32,19 @@ def check_metrics(config: RunConfig, task: Task) -> None:
 
 
 def gain(metric: str, new: float, old: float) -> float:
-    """By how much a figure is better than another; losses are better when lower, and no number is never better."""
-    difference = old - new if metric.endswith("_loss") else new - old
-    return difference if difference == difference else float("-inf") if new != new else float("inf")
+    """By how much a figure is better than another; losses are better when lower, and no number is worse than any."""
+    if new == old or (math.isnan(new) and math.isnan(old)):  # infinite ones have no difference
+        return 0.0
+    if math.isnan(new) or math.isnan(old):
+        return -math.inf if math.isnan(new) else math.inf
+    return old - new if metric.endswith("_loss") else new - old
 
 
 def epochs_without_gain(rows: Sequence[Mapping[str, Any]], metric: str, min_delta: float) -> tuple[int, float]:
-    """How many of the last epochs gained nothing on the figure before them, and that figure."""
-    reference, since = float("nan"), 0
-    for row in rows:
-        if gain(metric, row[metric], reference) > min_delta or reference != reference:
+    """How many of the last epochs gained nothing on the figure before them, and that figure; of one epoch at least."""
+    reference, since = rows[0][metric], 0
+    for row in rows[1:]:
+        if gain(metric, row[metric], reference) > min_delta:
             reference, since = row[metric], 0
         else:
             since += 1

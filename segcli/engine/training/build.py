@@ -143,7 +143,7 @@ def build_parts(
         enable_gradient_checkpointing(network)  # behind the conversion of norms, which it hooks into
     precision = Precision(config.precision, device)
     card = _card(config, dataset, origin)
-    loss = config.loss.build(dataset.task, dataset.class_share("train"))
+    loss = config.loss.build(dataset.task, dataset.class_figures("train"))
     batches = _batches(config, dataset, card, processes, progress)
     total_steps, total_epochs = _length(config, len(batches), begun)
     optimizer = config.optimizer.build(network)
