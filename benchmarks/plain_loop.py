@@ -23,7 +23,13 @@ def plain_losses(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}], lr=lr
     )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=lr, total_steps=len(batches), pct_start=0.25, div_factor=25, final_div_factor=1e4
+        optimizer,
+        lr,
+        total_steps=len(batches),
+        pct_start=0.25,
+        div_factor=25,
+        final_div_factor=1e4,
+        cycle_momentum=False,
     )
     losses = []
     model.train()

@@ -118,12 +118,15 @@ class TrainConfig(Section):
 
 
 class ValConfig(Section):
-    """The validation behind each epoch."""
+    """The validation behind an epoch."""
 
     image_size: Size | None = None
     """null: as the image is; a number: short side; [height, width]: largest size inside; aspect kept"""
     batch_size: int = Field(1, ge=1)
     """images at a time, where consecutive ones have the same size"""
+    every_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """epochs from one validation to the next; the first and the last epoch are validated in any case. auto: as many as
+    keep validations below a quarter of the time, settled behind the first epoch and kept with the run"""
 
 
 class EarlyStopping(Section):
@@ -132,7 +135,7 @@ class EarlyStopping(Section):
     metric: str | None = None
     """the column of results.csv that is watched, as of checkpoint.best; null: that one"""
     patience: int = Field(10, ge=1)
-    """epochs without a better figure until the run stops"""
+    """validations without a better figure until the run stops"""
     min_delta: float = Field(0.0, ge=0)
     """gain that counts as better"""
 

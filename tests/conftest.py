@@ -73,6 +73,7 @@ def tiny(tmp_path: Path) -> Callable[..., RunConfig]:
             "encoder_weights": None,
             "model": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
             "train": {"epochs": 2, "batch_size": 2, "image_size": 32, "workers": 0, "channels_last": True},
+            "val": {"every_epochs": 1},  # else it depends on the time that an epoch takes
             "tracking": {"tensorboard": False},
             "output_dir": str(tmp_path / "runs"),
             "device": "cpu",

@@ -264,10 +264,12 @@ class TrainingView:
     def _epoch(self, event: Any) -> None:
         row = event.row
         self.epochs_done = row["epoch"]
+        val_loss, val_miou, accuracy = (
+            "–" if row[name] is None else f"{row[name]:.4f}" for name in ("val_loss", "val_miou", "val_accuracy")
+        )
         line = (
-            f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{row['val_loss']:>10.4f}"
-            f"{row['train_miou']:>12.4f}{row['val_miou']:>10.4f}{row['val_accuracy']:>10.4f}"
-            f"{row['lr']:>9.1e}{row['images_per_second']:>8.1f}"
+            f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{val_loss:>10}"
+            f"{row['train_miou']:>12.4f}{val_miou:>10}{accuracy:>10}{row['lr']:>9.1e}{row['images_per_second']:>8.1f}"
         )
         self.console.print(f"[green]{line}  best[/]" if event.best else line)
 

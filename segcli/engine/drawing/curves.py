@@ -55,10 +55,10 @@ def _plot_classes(axes: Any, rows: Sequence[Row], columns: Sequence[str], row: R
 
 def _plot(axes: Any, title: str, rows: Sequence[Row], curves: Sequence[tuple[str, str]]) -> None:
     """Draws a curve for each label and column; ten colours come in a second and third kind of line."""
-    epochs = [row["epoch"] for row in rows]
     size = 3 if len(rows) <= 60 else 0
     for place, (label, column) in enumerate(curves):
-        values = [_value(row, column) for row in rows]
+        shown = [row for row in rows if not isnan(_value(row, column))]  # not every epoch is validated
+        epochs, values = [row["epoch"] for row in shown], [row[column] for row in shown]
         axes.plot(epochs, values, ("-", "--", ":")[place // 10], color=f"C{place % 10}", marker="o", markersize=size,
                   label=label)  # fmt: skip
     axes.set_title(title, fontsize=11)
@@ -87,4 +87,5 @@ def _best_row(rows: Sequence[Row], column: str) -> Row | None:
 
 
 def _value(row: Row, column: str) -> float:
-    return float(row.get(column, nan))
+    value = row.get(column)
+    return nan if value is None else float(value)

@@ -4,7 +4,8 @@ import copy
 import gc
 import time
 from collections.abc import Callable
-from typing import Any
+from math import ceil
+from typing import Any, Literal
 
 import torch
 
@@ -19,6 +20,7 @@ _LONG = 1.5  # seconds after which one pass is measurement enough
 _WORTH = 0.97  # a layout other than channels_last must take at most this share of its time
 _LARGEST_BATCH = 64
 _BATCH_ON_CPU = 8
+_SHARE_OF_VALIDATION = 0.25  # of a training's time, at most
 _ROOM = 0.85  # share of an accelerator's memory that a batch may take
 
 Say = Callable[[str], None]
@@ -48,6 +50,16 @@ def settled(config: RunConfig, network: SegmentationNetwork, device: torch.devic
     return config.model_copy(update={"precision": precision, "train": train})
 
 
+def epochs_between_validations(training: float, validating: float) -> int:
+    """The fewest epochs from one validation to the next with which validations take at most a quarter of the time.
+
+    Args:
+        training: seconds that an epoch trains.
+        validating: seconds that a validation takes.
+    """
+    return max(ceil(validating * (1 / _SHARE_OF_VALIDATION - 1) / training), 1)
+
+
 def settled_as(config: RunConfig, before: RunConfig) -> RunConfig:
     """The config with what a run has settled before in place of each `auto`."""
     precision = before.precision if config.precision == "auto" else config.precision
@@ -56,7 +68,13 @@ def settled_as(config: RunConfig, before: RunConfig) -> RunConfig:
         for name in ("channels_last", "batch_size")
         if getattr(config.train, name) == "auto"
     }
-    return config.model_copy(update={"precision": precision, "train": config.train.model_copy(update=chosen)})
+    config = config.model_copy(update={"precision": precision, "train": config.train.model_copy(update=chosen)})
+    return with_val_every(config, before.val.every_epochs) if config.val.every_epochs == "auto" else config
+
+
+def with_val_every(config: RunConfig, every: int | Literal["auto"]) -> RunConfig:
+    """The config with a number of epochs from one validation to the next."""
+    return config.model_copy(update={"val": config.val.model_copy(update={"every_epochs": every})})
 
 
 def _faster_layout(

@@ -13,16 +13,17 @@ from segcli.task import Task
 def val_figures(scores: Scores, loss: float, task: Task) -> dict[str, float]:
     """The figures of a validation that can be watched, under the names of their columns in results.csv."""
     values = (scores.miou, scores.mean_dice, scores.pixel_accuracy, loss, *(float(iou) for iou in scores.iou))
-    return dict(zip(_names(task), values, strict=True))
+    return dict(zip(figure_names(task), values, strict=True))
 
 
-def _names(task: Task) -> list[str]:
+def figure_names(task: Task) -> list[str]:
+    """The columns of results.csv that a validation gives."""
     return ["val_miou", "val_dice", "val_accuracy", "val_loss", *(f"val_iou/{name}" for name in task.classes)]
 
 
 def check_metrics(config: RunConfig, task: Task) -> None:
     """Raises ConfigError where the config watches a figure that there is none of."""
-    known = _names(task)
+    known = figure_names(task)
     watched = {"checkpoint.best": config.checkpoint.best}
     if config.early_stopping is not None and config.early_stopping.metric is not None:
         watched["early_stopping.metric"] = config.early_stopping.metric
@@ -40,12 +41,12 @@ def gain(metric: str, new: float, old: float) -> float:
     return old - new if metric.endswith("_loss") else new - old
 
 
-def epochs_without_gain(rows: Sequence[Mapping[str, Any]], metric: str, min_delta: float) -> tuple[int, float]:
-    """How many of the last epochs gained nothing on the figure before them, and that figure; of one epoch at least."""
-    reference, since = rows[0][metric], 0
-    for row in rows[1:]:
-        if gain(metric, row[metric], reference) > min_delta:
-            reference, since = row[metric], 0
+def validations_without_gain(figures: Sequence[float], metric: str, min_delta: float) -> tuple[int, float]:
+    """How many of the last validations gained nothing on the figure before them, and that figure; of one at least."""
+    reference, since = figures[0], 0
+    for figure in figures[1:]:
+        if gain(metric, figure, reference) > min_delta:
+            reference, since = figure, 0
         else:
             since += 1
     return since, reference
@@ -59,10 +60,11 @@ def out_of_patience(rows: Sequence[Mapping[str, Any]], rule: EarlyStopping | Non
         rule: when to stop; None never does.
         best: the figure that the best epoch is told by, which the rule means unless it names another.
     """
-    if rule is None or not rows:
+    metric = (rule and rule.metric) or best
+    figures = [row[metric] for row in rows if row[metric] is not None]  # None where an epoch was not validated
+    if rule is None or not figures:
         return None
-    metric = rule.metric or best
-    since, reference = epochs_without_gain(rows, metric, rule.min_delta)
+    since, reference = validations_without_gain(figures, metric, rule.min_delta)
     if since < rule.patience:
         return None
-    return f"stopped early: no better {metric} than {reference:.4f} for {since} epochs"
+    return f"stopped early: no better {metric} than {reference:.4f} for {since} validations"

@@ -43,11 +43,11 @@ class Progressed:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch is trained, validated and saved."""
+    """An epoch is trained, validated where it was its turn, and saved."""
 
     row: Mapping[str, Any]
     best: bool
-    scores: Scores
+    scores: Scores | None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Training: the whole loop, from a config to a run folder with its best and last bundle."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.training.auto import settled_as
+from segcli.engine.training.auto import epochs_between_validations, settled_as, with_val_every
 from segcli.engine.training.batches import Batch, open_data
-from segcli.engine.training.best_epoch import check_metrics, gain, out_of_patience, val_figures
+from segcli.engine.training.best_epoch import check_metrics, figure_names, gain, out_of_patience, val_figures
 from segcli.engine.training.build import Begun, build_parts
 from segcli.engine.training.distributed import ALONE, Processes
 from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped, StopRequest
@@ -155,8 +156,8 @@ class Trainer:
             self._start(run, writer)
             while not self._is_over():
                 trained = self.train_epoch(writer)
-                scores, val_loss = self._validate_safely(writer, trained)
-                row = self._row(trained, scores, val_loss)
+                scores, figures = self._validate_safely(writer, trained) if self._is_validated() else (None, {})
+                row = self._row(trained, figures)
                 best = self._record(row, scores)
                 if writer is not None:
                     writer.epoch(progress.rows, best, scores)
@@ -242,11 +243,17 @@ class Trainer:
         samples = self.val_samples if samples is None else samples
         return validate(self.parts, samples, self.processes, self._during_validation)
 
-    def _validate_safely(self, writer: RunWriter | None, trained: TrainedEpoch) -> tuple[Scores, float]:
+    def _is_validated(self) -> bool:
+        """Whether the epoch that has just been trained is validated: by its number, and the last one always."""
+        every, number = self.config.val.every_epochs, self.progress.epoch + 1
+        return every == "auto" or number % every == 0 or number == 1 or self.progress.step >= self.parts.total_steps
+
+    def _validate_safely(self, writer: RunWriter | None, trained: TrainedEpoch) -> tuple[Scores, dict[str, float]]:
         """Validates; what the epoch has trained is saved where the validation does not come to its end."""
         tally = trained.state(self.processes)
+        started = time.perf_counter()
         try:
-            return self.validate()
+            scores, loss = self.validate()
         except Exception as error:
             self.progress.tally = tally
             if writer is not None:
@@ -254,6 +261,20 @@ class Trainer:
             if self.stop.asked and not isinstance(error, Stopped):  # another process was faster to stop
                 raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}") from error
             raise
+        if self.config.val.every_epochs == "auto":
+            self._settle_validations(writer, trained.seconds(), time.perf_counter() - started)
+        return scores, val_figures(scores, loss, self.dataset.task)
+
+    def _settle_validations(self, writer: RunWriter | None, training: float, validating: float) -> None:
+        """Settles how often is validated, from the seconds that an epoch and a validation take."""
+        every = self.processes.lead(epochs_between_validations(training, validating))
+        self.config = with_val_every(self.config, every)
+        self.parts = replace(self.parts, config=self.config)
+        if writer is not None:
+            writer.write_config(self.config)
+        if every > 1:
+            took = f"an epoch trains for {training:.1f} s, and a validation takes {validating:.1f} s"
+            self.say(f"val.every_epochs: {every}, since {took}")
 
     def _during_validation(self, what: str, done: int, total: int) -> None:
         self.observe(Progressed("validating", done, total))
@@ -281,30 +302,35 @@ class Trainer:
         if self.progress.left_out == 1:
             self.say(f"{what} at step {self.progress.step}; the step is left out")
 
-    def _row(self, trained: TrainedEpoch, scores: Scores, val_loss: float) -> dict[str, Any]:
-        figures = val_figures(scores, val_loss, self.dataset.task)
+    def _row(self, trained: TrainedEpoch, figures: dict[str, float]) -> dict[str, Any]:
+        """The row of results.csv; the figures of a validation are None where there was none."""
+        validated = {name: figures.get(name) for name in figure_names(self.dataset.task)}
         return {
             "epoch": self.progress.epoch + 1,
             "step": self.progress.step,
             "train_loss": trained.mean_loss(),
-            "val_loss": figures.pop("val_loss"),
+            "val_loss": validated.pop("val_loss"),
             "train_miou": trained.scores(self.processes).miou,
-            "val_miou": figures.pop("val_miou"),
-            "val_accuracy": figures.pop("val_accuracy"),
+            "val_miou": validated.pop("val_miou"),
+            "val_accuracy": validated.pop("val_accuracy"),
             "lr": self.progress.lr,
             "images_per_second": trained.images_per_second(),
             "data_wait": trained.data_wait(),
             "left_out_steps": trained.left_out,
-            **figures,
+            **validated,
         }
 
-    def _record(self, row: dict[str, Any], scores: Scores) -> bool:
+    def _record(self, row: dict[str, Any], scores: Scores | None) -> bool:
         """Notes an epoch; tells whether it is the best so far."""
         progress, metric = self.progress, self.config.checkpoint.best
-        best = not progress.best_epoch or gain(metric, row[metric], progress.rows[progress.best_epoch - 1][metric]) > 0
+        best = scores is not None and (
+            not progress.best_epoch or gain(metric, row[metric], progress.rows[progress.best_epoch - 1][metric]) > 0
+        )
         progress.rows.append(row)
         progress.epoch += 1
         progress.step_in_epoch, progress.tally = 0, None
+        if scores is None:
+            return False
         if best:
             progress.best_epoch = progress.epoch
             progress.best_confusion = torch.from_numpy(scores.confusion)

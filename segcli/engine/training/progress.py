@@ -106,13 +106,14 @@ class TrainedEpoch:
 
     def images_per_second(self) -> float:
         """Crops a second so far."""
-        return self.num_images / self._seconds()
+        return self.num_images / self.seconds()
 
     def data_wait(self) -> float:
         """Share of the time spent waiting for data."""
-        return self.waited / self._seconds()
+        return self.waited / self.seconds()
 
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Seconds of training so far."""
         return (self.ended or time.perf_counter()) - self.started
 
     def state(self, processes: Processes) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class TrainedEpoch:
             "num_images": self.num_images,
             "left_out": self.left_out,
             "waited": self.waited,
-            "seconds": self._seconds(),
+            "seconds": self.seconds(),
         }
 
     @classmethod

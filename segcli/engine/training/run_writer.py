@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
+from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.drawing.confusion import draw_confusion
@@ -60,22 +61,27 @@ class RunWriter:
         """Writes what is known before the first step: config, versions, and of a new run the first crops."""
         known = {**versions(), "git_commit": git_commit() or "none", "data": self.dataset.fingerprint, **facts}
         self.log.info("segcli %s", " ".join(f"{name}={value}" for name, value in known.items()))
-        write_text(self.run.config, self.parts.config.to_yaml())
+        self.write_config(self.parts.config)
         if is_new:
             picture = self.run.samples / "train_batch.png"
             draw_batch(picture, self.parts.batches.preview(_CROPS), self.dataset.task)
             self.board.add_pictures({"train_batch": picture}, 0)
 
-    def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores) -> None:
-        """Writes what an epoch leaves: bundles, results and curves."""
-        card = replace(self.parts.card, metrics={"val": scores.to_json(self.dataset.task)})
+    def write_config(self, config: RunConfig) -> None:
+        """Writes the config, with a value in place of each `auto` that is settled."""
+        write_text(self.run.config, config.to_yaml())
+
+    def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores | None) -> None:
+        """Writes what an epoch leaves: bundles, results and curves; the scores are None where it was not validated."""
+        metrics = {} if scores is None else {"val": scores.to_json(self.dataset.task)}
+        card = replace(self.parts.card, metrics=metrics)
         save_bundle(self.run.last, self.parts.shown_network, card)
         if best:
             save_bundle(self.run.best, self.parts.shown_network, card)
         write_rows(self.run.results, rows)
         draw_curves(rows, self.run.curves, self.parts.config.checkpoint.best)
         self.board.add(rows[-1])
-        self.log.info(" ".join(f"{name}={value:.6g}" for name, value in rows[-1].items()))
+        self.log.info(" ".join(f"{name}={value:.6g}" for name, value in rows[-1].items() if value is not None))
 
     def state(self, state: dict[str, Any], progress: TrainingProgress) -> None:
         """Writes a state to go on from."""

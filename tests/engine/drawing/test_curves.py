@@ -66,6 +66,13 @@ def test_classes_have_curves_from_the_highest_down(drawn: list[Axes], tmp_path: 
     assert len(drawn) == 3
 
 
+def test_curves_go_on_over_epochs_that_were_not_validated(drawn: list[Axes], tmp_path: Path) -> None:
+    table = rows()
+    table[1]["val_loss"] = None
+    draw_curves(table, tmp_path / "results.png", "val_loss")
+    assert [line.get_xdata().tolist() for line in drawn[0].get_lines()[:2]] == [[1, 2, 3], [1, 3]]
+
+
 def test_curves_do_with_the_columns_that_there_are(drawn: list[Axes], tmp_path: Path) -> None:
     nothing = [{"epoch": 1, "step": 1, "val_miou": float("nan"), "lr": 0.1}]
     draw_curves(nothing, tmp_path / "results.png")

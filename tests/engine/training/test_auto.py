@@ -1,12 +1,14 @@
+import time
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from segcli.components.models import build_network
-from segcli.config import RunConfig
+from segcli.config import RunConfig, load_config
 from segcli.engine.training import auto as choices
-from segcli.engine.training.auto import settled, settled_as
+from segcli.engine.training.auto import epochs_between_validations, settled, settled_as
+from segcli.engine.training.events import Event, Progressed, Said
 from segcli.engine.training.loop import resume, train
 from segcli.errors import SegError
 from segcli.nn.network import SegmentationNetwork
@@ -101,3 +103,31 @@ def test_the_largest_batch_that_leaves_room_is_found(
     FakeMemory(monkeypatch, 15)
     with pytest.raises(SegError, match="not even a batch of 2 fits"):
         choices._largest_batch(config, empty, "fp32", CPU)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("training", "validating", "every"), [(60, 12, 1), (3, 1, 1), (3, 1.1, 2), (3, 16, 16), (1, 0, 1)]
+)
+def test_validations_take_a_quarter_of_the_time_at_most(training: float, validating: float, every: int) -> None:
+    assert epochs_between_validations(training, validating) == every
+    assert validating / (validating + every * training) <= 0.25
+
+
+def test_how_often_is_validated_is_settled_once_and_kept(tiny: Callable[..., RunConfig]) -> None:
+    """Validation that stalls makes it rare; the run says so and a resumed one goes on with the same number."""
+    config = tiny(train={"epochs": 4}, val={"every_epochs": "auto"})
+    said: list[str] = []
+
+    def stall(event: Event) -> None:
+        if isinstance(event, Progressed) and event.what == "validating":
+            time.sleep(1)
+        if isinstance(event, Said):
+            said.append(event.text)
+
+    result = train(config, "a", stall)
+    kept = load_config(result.run.config).val.every_epochs
+    assert isinstance(kept, int) and kept > 4
+    assert any(text.startswith(f"val.every_epochs: {kept}, since an epoch trains for") for text in said)
+    assert [row["val_miou"] is not None for row in result.rows] == [True, False, False, True]
+    more = resume(result.run, load_config(result.run.config, ["train.epochs=6"]))
+    assert [row["val_miou"] is not None for row in more.rows] == [True, False, False, True, False, True]

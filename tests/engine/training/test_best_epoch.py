@@ -6,7 +6,13 @@ import pytest
 
 from segcli.config import EarlyStopping, RunConfig
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.training.best_epoch import check_metrics, epochs_without_gain, gain, out_of_patience, val_figures
+from segcli.engine.training.best_epoch import (
+    check_metrics,
+    gain,
+    out_of_patience,
+    val_figures,
+    validations_without_gain,
+)
 from segcli.errors import ConfigError
 from segcli.task import Task
 
@@ -49,8 +55,7 @@ def test_any_two_figures_can_be_compared(new: float, old: float, gained: float) 
     ],
 )
 def test_patience_by_hand(values: list[float], min_delta: float, since: int, reference: float) -> None:
-    rows = [{"val_miou": value} for value in values]
-    assert epochs_without_gain(rows, "val_miou", min_delta) == pytest.approx((since, reference), nan_ok=True)
+    assert validations_without_gain(values, "val_miou", min_delta) == pytest.approx((since, reference), nan_ok=True)
 
 
 def test_early_stopping_watches_the_figure_of_the_best_epoch_unless_told_otherwise() -> None:
@@ -58,11 +63,17 @@ def test_early_stopping_watches_the_figure_of_the_best_epoch_unless_told_otherwi
     assert out_of_patience(rows, None, "val_miou") is None
     assert out_of_patience(rows, EarlyStopping(patience=2), "val_miou") is None
     assert out_of_patience(rows, EarlyStopping(patience=2), "val_loss") == (
-        "stopped early: no better val_loss than 1.0000 for 2 epochs"
+        "stopped early: no better val_loss than 1.0000 for 2 validations"
     )
     assert out_of_patience(rows, EarlyStopping(patience=2, metric="val_loss"), "val_miou") == (
-        "stopped early: no better val_loss than 1.0000 for 2 epochs"
+        "stopped early: no better val_loss than 1.0000 for 2 validations"
     )
+
+
+def test_patience_counts_validations() -> None:
+    rows = [{"val_miou": value} for value in (0.5, None, None, 0.4, None, 0.3, None)]
+    assert out_of_patience(rows, EarlyStopping(patience=3), "val_miou") is None
+    assert out_of_patience(rows, EarlyStopping(patience=2), "val_miou") is not None
 
 
 def test_every_figure_of_a_validation_can_be_watched(tiny: Callable[..., RunConfig]) -> None:

@@ -273,3 +273,14 @@ def test_a_run_with_frozen_parts_resumes_exactly(tiny: Callable[..., RunConfig])
         train(config, "broken", stop)
     resumed = resume(RunDir(Path(config.output_dir) / "broken"), config)
     assert [row["train_loss"] for row in resumed.rows] == [row["train_loss"] for row in whole.rows]
+
+
+def test_epochs_between_validations_are_trained_and_saved_alone(tiny: Callable[..., RunConfig]) -> None:
+    result = train(tiny(train={"epochs": 5}, val={"every_epochs": 2}), "a")
+    assert [row["val_miou"] is not None for row in result.rows] == [True, True, False, True, True]
+    rows = read_rows(result.run.results)
+    assert [row["val_loss"] != "" for row in rows] == [True, True, False, True, True]
+    assert all(row["train_loss"] for row in rows)
+    best = max((row for row in result.rows if row["val_miou"] is not None), key=lambda row: row["val_miou"])
+    assert result.scores.miou == best["val_miou"]
+    assert result.run.curves.is_file()
