@@ -4,9 +4,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from segcli.errors import DataError, SegError, UsageError
 
@@ -100,35 +101,27 @@ def going_on_in(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_one(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing the same folder meanwhile, where the system can.
+    """Keeps other processes from writing the same folder meanwhile.
 
     Raises:
         UsageError: if another process writes it at this moment.
     """
     was_there = path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
+    file = path.with_name(f".{path.name}.lock")
     try:
-        with lock.open("w") as stream:
-            _lock(stream, path)
+        with FileLock(file, blocking=False):
             try:
                 yield
             finally:
-                lock.unlink(missing_ok=True)
+                # While it is held, so that nobody's new lock goes; whoever opened this file sees that it is gone.
+                with suppress(PermissionError):  # Windows keeps files that are open
+                    file.unlink(missing_ok=True)
+    except Timeout:
+        raise UsageError(f"another seg is writing {path} at this moment; wait for it, or stop it") from None
     finally:
         if not was_there and not any(path.parent.iterdir()):
             path.parent.rmdir()
-
-
-def _lock(stream: IO[str], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"another seg is writing {path} at this moment; wait for it, or stop it") from None
 
 
 def _put_back(old: Path, path: Path) -> None:

@@ -1,12 +1,15 @@
+import re
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from segcli.errors import SegError
-from segcli.io.files import replacing, replacing_folder, write_text
+from segcli.errors import SegError, UsageError
+from segcli.io.files import only_one, replacing, replacing_folder, write_text
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -67,3 +70,39 @@ def test_a_stop_between_the_two_renames_is_undone(tmp_path: Path, monkeypatch: p
         (staged / "b").write_text("new")
     assert [path.name for path in (tmp_path / "f").iterdir()] == ["a"]
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from segcli.io.files import only_one
+
+with only_one(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_one_process_writes_a_folder_at_a_time(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "f"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        refused = f"another seg is writing {re.escape(str(place))} at this moment; wait for it, or stop it"
+        with pytest.raises(UsageError, match=refused), only_one(place):
+            pass
+        with only_one(place.with_name("g")):  # another folder beside it
+            pass
+        holder.kill()
+    with only_one(place):  # what a killed process leaves is no hindrance
+        assert place.parent.is_dir()
+    assert list(place.parent.iterdir()) == []
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="midway"), only_one(tmp_path / "new" / "f"):
+        raise ValueError("midway")
+    assert list(tmp_path.iterdir()) == []
+    with only_one(tmp_path / "new" / "f"):
+        (tmp_path / "new" / "kept").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["kept"]

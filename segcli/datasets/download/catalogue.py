@@ -1,14 +1,19 @@
 """Gets native datasets: fetches their archives, or takes those that are on disk, and unpacks them."""
 
+import hashlib
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from segcli.datasets.download.archives import is_archive, unpack
-from segcli.datasets.download.http import Downloaded, Remote, download
+from segcli.datasets.download.checksums import checksum
+from segcli.datasets.download.http import Remote, download
 from segcli.datasets.layouts.base import Layout
 from segcli.errors import DataError, UsageError
-from segcli.io.files import only_one
+from segcli.io.files import only_one, replacing_folder
 from segcli.parallel import Progress
 
 DOWNLOADS = Path("data") / "downloads"
@@ -95,27 +100,25 @@ def obtain(
         layout: its layout.
         source: the folder, or one that holds its archives; None fetches them.
         variant: some variants need more archives.
-        progress: told of each MiB fetched and of each file unpacked.
+        progress: told of each MiB fetched and unpacked.
         say: told what is fetched, and how far it is verified.
-        downloads: where archives and what they hold go, in a folder a layout.
+        downloads: where archives and what they hold go, in a folder a layout. Below it, the same archives with the same
+            contents have one folder, which is there whole or not at all; others never mix with them.
 
     Raises:
         UsageError: if it cannot be fetched, with what to do instead.
         DataError: if an archive is not what it should be.
     """
+    folder = downloads / layout.name
     if source is not None:
-        packed = [] if layout.fits(source) else _packed(layout, source)
+        packed = [] if layout.fits(source) else _packed(layout, source, folder, progress)
         if not packed:
             return source
     elif layout.name in ARCHIVES:
-        packed = _fetched(layout, variant, progress, say, downloads / layout.name)
+        packed = _fetched(layout, variant, progress, say, folder)
     else:
         raise UsageError(_LOGIN.get(layout.name) or f"seg dataset prepare {layout.name} needs its folder: --from DIR")
-    home = downloads / layout.name
-    with only_one(home):
-        for archive, into in packed:
-            unpack(archive, home / into, progress)
-    return home
+    return _unpacked(packed, folder, progress)
 
 
 def can_be_fetched(layout: str) -> bool:
@@ -123,37 +126,64 @@ def can_be_fetched(layout: str) -> bool:
     return layout in ARCHIVES
 
 
-def _packed(layout: Layout, source: Path) -> list[tuple[Path, str]]:
-    """The archives of a dataset in a folder (or the one that is given itself), and where each unpacks to."""
+class _Packed(NamedTuple):
+    """An archive on disk."""
+
+    path: Path
+    into: str  # the folder that it unpacks to
+    checksum: str
+
+
+def _packed(layout: Layout, source: Path, folder: Path, progress: Progress) -> list[_Packed]:
+    """The archives of a dataset in a folder, or the one that is given itself."""
     known = {archive.remote.file: archive.into for archive in ARCHIVES.get(layout.name, ())}
     known |= BY_HAND.get(layout.name, {})
-    if source.is_file():
-        if not is_archive(source):
-            raise DataError(f"{source} is neither a folder nor an archive; give the folder of {layout.name}")
-        return [(source, known.get(source.name, ""))]
-    return [(source / name, into) for name, into in known.items() if (source / name).is_file()]
+    if source.is_file() and not is_archive(source):
+        raise DataError(f"{source} is neither a folder nor an archive; give the folder of {layout.name}")
+    paths = [source] if source.is_file() else [source / name for name in known if (source / name).is_file()]
+    memory = {path: folder / f".{_digest(str(path.resolve()))}.sha256" for path in paths}
+    return [_Packed(path, known.get(path.name, ""), checksum(path, "sha256", memory[path], progress)) for path in paths]
 
 
 def _fetched(
     layout: Layout, variant: str | None, progress: Progress, say: Callable[[str], None], folder: Path
-) -> list[tuple[Path, str]]:
+) -> list[_Packed]:
     archives = [archive for archive in ARCHIVES[layout.name] if archive.variant in {"", variant}]
     for archive in archives:
         say(f"{archive.remote.file}: {_size(archive.remote.size)} from {archive.remote.url}")
     packed = []
     with only_one(folder):
         for archive in archives:
-            fetched = download(archive.remote, folder, progress)
-            say(_how_sure(archive.remote, fetched))
-            packed.append((fetched.path, archive.into))
+            came = download(archive.remote, folder, progress)
+            packed.append(_Packed(folder / archive.remote.file, archive.into, came))
+            say(f"{packed[-1].path}: {_how_sure(archive.remote, came)}")
     return packed
 
 
-def _how_sure(remote: Remote, fetched: Downloaded) -> str:
-    if fetched.verified:
-        return f"{fetched.path}: checksum right ({remote.checksum}, as in {remote.source})"
+def _unpacked(packed: Sequence[_Packed], folder: Path, progress: Progress) -> Path:
+    """The folder of these archives; what they unpacked to before they changed is removed."""
+    which = _digest(*(str(archive.path.resolve()) for archive in packed))
+    home = folder / f"{which}-{_digest(*(archive.checksum for archive in packed))}"
+    name = re.sub(r"(\.tar)?\.\w+$", "", packed[0].path.name).lstrip(".")  # what an open layout calls the dataset
+    with only_one(folder / which):
+        if not home.is_dir():
+            for outdated in (path for path in folder.iterdir() if path.name.lstrip(".").startswith(f"{which}-")):
+                shutil.rmtree(outdated)
+            with replacing_folder(home) as staged:
+                for archive in packed:
+                    unpack(archive.path, staged / name / archive.into, progress)
+    return home / name
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _how_sure(remote: Remote, came: str) -> str:
+    if remote.checksum:
+        return f"checksum right ({remote.checksum}, as in {remote.source})"
     size = "size right; " if remote.size else ""
-    return f"{fetched.path}: unverified, as no checksum is published; {size}sha256 {fetched.sha256} recorded"
+    return f"unverified, as no checksum is published; {size}{came.replace(':', ' ')} recorded"
 
 
 def _size(number: int | None) -> str:
