@@ -8,7 +8,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from segcli.errors import DataError, SegError, UsageError
+from segcli.errors import DataError, FileProblem, SegError, UsageError
+
+
+def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Everything below a folder, subfolders too, in the order of the paths.
+
+    Names that begin with a dot are passed over. Links are followed, but not those to a folder that they lie in.
+
+    Args:
+        folder: where to begin.
+        above: the folders that it lies in, which are not entered again.
+
+    Raises:
+        FileProblem: if there is no such folder, or it cannot be read.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        problem = error.strerror if folder.is_dir() else "no such folder"
+        raise FileProblem(f"{folder}: {problem}", "missing") from None
+    above = (*above, folder.resolve())
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        if not (path.is_dir() if entry.is_symlink() else entry.is_dir()):
+            yield path
+        elif path.resolve() not in above:
+            yield path
+            yield from walk(path, above)
 
 
 @contextmanager

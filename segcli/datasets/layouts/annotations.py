@@ -1,7 +1,6 @@
 """Labelled shapes, as annotation tools write them: what their formats have in common."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Shape
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
+from segcli.io.files import walk
 from segcli.io.images import find_images
 from segcli.task import Task, check_classes, default_ignore_index
 
@@ -126,20 +126,8 @@ def name_in_split(path: PurePath) -> str:
 
 
 def files_below(root: Path, suffix: str) -> list[Path]:
-    """The files of a suffix below a folder, sorted, through links too; hidden ones are passed over.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
-    if not root.is_dir():
-        raise FileProblem(f"{root}: no such folder", "missing")
-    files: list[Path] = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        here = Path(folder)
-        above = here.resolve()
-        below[:] = [name for name in below if name[0] != "." and not above.is_relative_to((here / name).resolve())]
-        files += [here / name for name in names if name[0] != "." and name.lower().endswith(suffix)]
-    return sorted(files)
+    """The files of a suffix below a folder, in the order of the paths; raises as `walk` does."""
+    return [path for path in walk(root) if path.suffix.lower() == suffix and path.is_file()]
 
 
 def read_json(file: Path) -> Any:

@@ -9,6 +9,7 @@ from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options,
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.layouts.palettes import class_names, colour_map, found_palette
 from segcli.errors import DataError, UsageError
+from segcli.io.files import walk
 from segcli.io.images import SUFFIXES
 from segcli.task import Colour, Task, check_classes, default_ignore_index
 
@@ -70,7 +71,7 @@ def _check_folders(root: Path, options: Options) -> None:
         if not (root / name).is_dir():
             there = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
             hint = f"{root} holds {', '.join(there[:8])}; name the one that is meant with {option}" if there else ""
-            annotations = next((path for path in root.rglob("*") if path.suffix.lower() in {".json", ".xml"}), None)
+            annotations = next((path for path in walk(root) if path.suffix.lower() in {".json", ".xml"}), None)
             if annotations is not None:
                 hint = (
                     f"if {annotations.name} is an annotation, say of which kind: --layout coco, labelme, cvat or darwin"
