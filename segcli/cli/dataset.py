@@ -114,6 +114,7 @@ def stats(
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
     from segcli.datasets.check.judge import survey
+    from segcli.datasets.check.scan import LookCache
     from segcli.datasets.open import open_source
     from segcli.datasets.stats.measure import measure
     from segcli.datasets.stats.page import write_page
@@ -122,7 +123,8 @@ def stats(
     if page.is_dir():
         raise UsageError(f"--html {page} is a folder; name a file")
     with render.progress() as progress:
-        found = survey(open_source(dataset, layout, reading), reading, progress)
+        source = open_source(dataset, layout, reading)
+        found = survey(source, reading, progress, LookCache(source))
         figures = measure(found, progress, _check_command(dataset, layout, typed))
         write_page(figures, page)
     if as_json:

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import platformdirs
+
 from segcli.errors import DataError, FileProblem, SegError, UsageError
+
+
+def cache_folder() -> Path:
+    """Where files go that only save time: the user's cache folder, or the one that SEGCLI_CACHE names."""
+    named = os.environ.get("SEGCLI_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("segcli")
 
 
 def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

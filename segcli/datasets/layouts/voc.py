@@ -134,14 +134,20 @@ class SbdMask:
 
     path: Path
 
+    @property
+    def instance_path(self) -> Path | None:
+        """The file that tells objects apart, where it is there."""
+        path = self.path.parents[1] / "inst" / self.path.name
+        return path if path.is_file() else None
+
     def values(self, height: int, width: int) -> Mask:
         """The class indices, H×W uint8, whatever the image's size."""
         return _read_mat(self.path, "GTcls")
 
     def instances(self, height: int, width: int) -> Mask | None:
         """The objects, numbered from 1."""
-        path = self.path.parents[1] / "inst" / self.path.name
-        return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path.is_file() else None
+        path = self.instance_path
+        return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path else None
 
     def look(self, height: int, width: int) -> MaskLook:
         """Reads it in full and says what it holds."""
