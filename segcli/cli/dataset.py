@@ -60,6 +60,9 @@ def prepare(
     render_data.dataset_table(made.dataset)
     render_data.findings_briefly(made.findings, check)
     render.files([target])
+    if not {"train", "val"} <= made.dataset.splits.keys():
+        render.next_steps(f"seg eval -d {render.command_path(target)}")
+        return
     recipe = layout if layout in _RECIPES else "folder"
     here = f" --set dataset.root={render.command_path(target)}" if target != Path("data") / recipe else ""
     render.next_steps(f"seg train -c configs/{recipe}.yml{here}", f"seg dataset stats {render.command_path(target)}")

@@ -202,9 +202,17 @@ def open_folders(
     refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), _check_command(folders))
     remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
     encoding = found.settled()
-    held = {split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()}
+    held = {
+        split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()
+    }
     return Dataset(
-        name, encoding.task, found.samples(), found.class_pixels(), _fingerprint(found), remarks=_few(remarks), held=held
+        name,
+        encoding.task,
+        found.samples(),
+        found.class_pixels(),
+        _fingerprint(found),
+        remarks=_few(remarks),
+        held=held,
     )
 
 

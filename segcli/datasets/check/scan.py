@@ -24,10 +24,11 @@ from segcli.errors import FileProblem
 from segcli.io.files import cache_folder
 from segcli.io.images import load_image
 from segcli.parallel import Progress, each, silent
+
 _SIDE = 16
 """Side of the grid whose brightness steps make the perceptual hash: 256 bits."""
 
-_VERSION = f"1 {segcli.__version__} {PIL.__version__}"
+VERSION = f"1 {segcli.__version__} {PIL.__version__}"
 """Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
 _RACY = 2 * 10**9
 """Nanoseconds after which a file that changes gets another time, on any file system."""
@@ -159,7 +160,7 @@ class LookCache:
     """
 
     def __init__(self, source: Source) -> None:
-        name = hashlib.sha256(f"{_VERSION} {Path(source.origin).resolve()}".encode(errors="surrogatepass"))
+        name = hashlib.sha256(f"{VERSION} {Path(source.origin).resolve()}".encode(errors="surrogatepass"))
         self._path = cache_folder() / "looks" / f"{name.hexdigest()[:32]}.jsonl"
         self._lines: dict[bytes, bytes] = {}
         with suppress(OSError):
@@ -244,7 +245,7 @@ def _from_json(content: bytes) -> Look:
     size, values, image_digest, mask_digest, likeness, findings = json.loads(content)
     return Look(
         None if size is None else (size[0], size[1]),
-        None if values is None else {value: count for value, count in values},
+        None if values is None else dict(values),
         image_digest,
         mask_digest,
         int(likeness, 16),

@@ -173,7 +173,9 @@ class ImageFinder:
         paths = [Path(name.replace("\\", "/")) for name in names]
         last = Path(paths[-1].name)
         tried = (folder / path for path in (*paths, last) for folder in folders)
-        return next((path for path in tried if path.is_file()), None) or self._by_file_name.get(normalize("NFC", last.name))
+        return next((path for path in tried if path.is_file()), None) or self._by_file_name.get(
+            normalize("NFC", last.name)
+        )
 
     @cached_property
     def _by_file_name(self) -> dict[str, Path]:

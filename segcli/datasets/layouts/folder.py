@@ -47,7 +47,7 @@ def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Fi
     homes = {} if images.is_dir() else {split: root / name for split, name in _by_split(root, folders).items()}
     if "train" in homes:
         layout = {split: (home / options.images, home / options.masks) for split, home in homes.items()}
-    elif tops := _tops(images):
+    elif tops := _tops(images, masks):
         layout = {split: (images / top, masks / top) for split, top in tops.items()}
     else:
         _check_folders(root, options)
@@ -79,11 +79,12 @@ def _check_folders(root: Path, options: Options) -> None:
             raise DataError(f"{root / name}: no such folder; {hint or f'name another with {option}'}")
 
 
-def _tops(images: Path) -> dict[str, str]:
+def _tops(images: Path, masks: Path) -> dict[str, str]:
     """By split, the name of its subfolder of images, where the subfolders are splits."""
     if not images.is_dir():
         return {}
-    below = {path.name for path in images.iterdir() if not path.name.startswith(".") and _holds_images(path)}
+    there = (path for path in images.iterdir() if not path.name.startswith(".") and path != masks)
+    below = {path.name for path in there if _holds_images(path)}
     splits = _by_split(images, sorted(below))
     if not splits:
         return {}

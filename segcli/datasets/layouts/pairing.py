@@ -54,10 +54,11 @@ def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], l
 
 
 def _is_within(folder: Path, other: Path) -> Callable[[Path], bool]:
-    """Whether a file below a folder is one of another folder inside it."""
+    """Whether a file below a folder is one of another folder inside it, by its name there or through links."""
     real, inner = folder.resolve(), other.resolve()
-    places = {other, folder / inner.relative_to(real)} if inner.is_relative_to(real) else {other}
-    return lambda path: inner != real and not places.isdisjoint(path.parents)
+    named = [other, *([folder / inner.relative_to(real)] if inner.is_relative_to(real) else [])]
+    places = {place for place in named if place != folder and place.is_relative_to(folder)}
+    return lambda path: not places.isdisjoint(path.parents)
 
 
 def _by_name(

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from segcli.datasets.check.judge import as_samples
 from segcli.datasets.check.kinds import refuse_errors
