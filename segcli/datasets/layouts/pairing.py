@@ -58,7 +58,7 @@ def _is_within(folder: Path, other: Path) -> Callable[[Path], bool]:
     real, inner = folder.resolve(), other.resolve()
     named = [other, *([folder / inner.relative_to(real)] if inner.is_relative_to(real) else [])]
     places = {place for place in named if place != folder and place.is_relative_to(folder)}
-    return lambda path: not places.isdisjoint(path.parents)
+    return lambda path: bool(places) and not places.isdisjoint(path.parents)
 
 
 def _by_name(
