@@ -87,21 +87,15 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         staged.chmod(0o777 & ~_umask())
-        old = path.with_name(f".{path.name}.old")
-        _put_back(old, path)
+        _put_back(path)
         try:
             yield staged
             for file in staged.rglob("*") if durable else ():
                 if file.is_file():
                     _sync(file)
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                path.replace(old)
-            staged.replace(path)
+            _swap(staged, path)
         finally:
-            _put_back(old, path)
             shutil.rmtree(staged, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -116,23 +110,16 @@ def going_on_in(path: Path) -> Iterator[Path]:
         SegError: if it cannot be written, or the disk is full.
     """
     path = path.resolve()
-    staged, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    staged = path.with_name(f".{path.name}.part")
     with _write_errors(path), only_one(path):
-        _put_back(old, path)
+        _put_back(path)
         staged.mkdir(parents=True, exist_ok=True)
         try:
             yield staged
         except (DataError, UsageError):
             shutil.rmtree(staged)
             raise
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.replace(old)
-        try:
-            staged.replace(path)
-        finally:
-            _put_back(old, path)
-            shutil.rmtree(old, ignore_errors=True)
+        _swap(staged, path)
 
 
 @contextmanager
@@ -168,8 +155,22 @@ def _lock(stream: IO[str], path: Path) -> None:
         raise UsageError(f"another seg is writing {path} at this moment; wait for it, or stop it") from None
 
 
-def _put_back(old: Path, path: Path) -> None:
+def _swap(staged: Path, path: Path) -> None:
+    """Puts a folder into its place; what stands there goes, unless that fails."""
+    old = path.with_name(f".{path.name}.old")
+    try:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+        staged.replace(path)
+    finally:
+        _put_back(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
     """Undoes a replacement that was stopped between its two renames."""
+    old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         old.replace(path)
 
