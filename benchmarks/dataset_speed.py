@@ -9,6 +9,7 @@ on both sides.
 
 import argparse
 import multiprocessing
+import os
 import resource
 import shutil
 import tempfile
@@ -81,9 +82,11 @@ def main() -> None:
     looking = min(seconds(lambda: inspect(source.splits, processes=given.processes)) for _ in range(given.rounds))
     checking = min(seconds(lambda: survey(source)) for _ in range(given.rounds))
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEGCLI_CACHE"] = str(Path(folder) / "cache")
 
         def prepare_once() -> None:
-            shutil.rmtree(Path(folder) / "out", ignore_errors=True)
+            for name in ("out", "cache"):  # nothing has been seen yet
+                shutil.rmtree(Path(folder) / name, ignore_errors=True)
             prepare(source, Path(folder) / "out")
 
         preparing = min(seconds(prepare_once) for _ in range(given.rounds))

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver
+from traceback import walk_stack
 from typing import TypeVar
 
 from segcli.errors import SegError
@@ -23,6 +24,7 @@ Result = TypeVar("Result")
 
 _FEW = 48  # items that are done before other processes have started
 _CHUNK = 8  # items that go to a process at a time
+_UNGUARDED = ("__mp_main__", "<module>")  # where a script's own statements run in a process that imports it
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -51,7 +53,7 @@ def each(
         processes: how many do it; None is one a core, and none beside this one for a few items.
 
     Raises:
-        SegError: what `work` raises, or that a process was killed.
+        SegError: what `work` raises, or that processes cannot start or were killed.
     """
     if processes is None:
         processes = available_cores() if len(items) >= _FEW else 1
@@ -62,23 +64,32 @@ def each(
 
 
 def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
+    if any((frame.f_globals["__name__"], frame.f_code.co_name) == _UNGUARDED for frame, _ in walk_stack(None)):
+        raise SystemExit(1)  # a process that was started, and should have imported the script only; its parent says why
     # A process forked from one with threads (of torch, of a progress bar) may hang: fork from a fresh one.
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     pool = ProcessPoolExecutor(processes, context, initializer=_start)
     chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+    started: Future[int] = Future()
     waiting: deque[Future[list[Result]]] = deque()
     try:
         with _interrupts_held():
             if os.name == "posix":
                 context.set_forkserver_preload([__name__, getattr(work, "__module__", __name__)])
                 forkserver.ensure_running()
+            started = pool.submit(os.getpid)
+            wait([started])
             waiting.extend(pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 4 * processes))
-            wait(islice(waiting, 1))
         while waiting:
             results = waiting.popleft().result()
             waiting.extend(pool.submit(_work_on, work, chunk) for chunk in islice(chunks, 1))
             yield from results
     except BrokenProcessPool:
+        if started.exception():
+            raise SegError(
+                "the processes that share the work cannot start; where a script calls this, each of them runs the "
+                'script up to here: put the call under `if __name__ == "__main__":`'
+            ) from None
         raise SegError(
             "a process that reads files was killed, likely for want of memory; free some and go on"
         ) from None

@@ -61,6 +61,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of a test, so that none sees what another left, or what the user's holds."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SEGCLI_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., RunConfig]:
     """Makes a config that trains in a second; keywords override parts of it."""

@@ -60,6 +60,9 @@ def prepare(
     render_data.dataset_table(made.dataset)
     render_data.findings_briefly(made.findings, check)
     render.files([target])
+    if not {"train", "val"} <= made.dataset.splits.keys():
+        render.next_steps(f"seg eval -d {render.command_path(target)}")
+        return
     recipe = layout if layout in _RECIPES else "folder"
     here = f" --set dataset.root={render.command_path(target)}" if target != Path("data") / recipe else ""
     render.next_steps(f"seg train -c configs/{recipe}.yml{here}", f"seg dataset stats {render.command_path(target)}")
@@ -114,6 +117,7 @@ def stats(
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
     from segcli.datasets.check.judge import survey
+    from segcli.datasets.check.scan import LookCache
     from segcli.datasets.open import open_source
     from segcli.datasets.stats.measure import measure
     from segcli.datasets.stats.page import write_page
@@ -122,7 +126,8 @@ def stats(
     if page.is_dir():
         raise UsageError(f"--html {page} is a folder; name a file")
     with render.progress() as progress:
-        found = survey(open_source(dataset, layout, reading), reading, progress)
+        source = open_source(dataset, layout, reading)
+        found = survey(source, reading, progress, LookCache(source))
         figures = measure(found, progress, _check_command(dataset, layout, typed))
         write_page(figures, page)
     if as_json:

@@ -1,15 +1,19 @@
 """A dataset as everything downstream sees it: named samples in splits, whose masks are class indices."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from segcli.components.class_weights import ClassFigures
 from segcli.datasets.encoding import MaskEncoding
-from segcli.datasets.masks import MaskSource
+from segcli.datasets.masks import MaskFile, MaskSource
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask, Pixels, read_image
+from segcli.parallel import Progress, each, silent
 from segcli.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -43,6 +47,7 @@ class Dataset:
         remarks: what a user of the dataset should know, a line each.
         present_pixels: for each split whose masks were counted so, the valid pixels of the images that hold each class.
         images_with: likewise, the number of those images.
+        held: for each split, the classes that each sample's mask holds; None where they are not known.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Dataset:
     remarks: Sequence[str] = ()
     present_pixels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     images_with: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    held: Mapping[str, Sequence[Sequence[int] | None]] = field(default_factory=dict)
 
     def split(self, name: str) -> Sequence[Sample]:
         """The samples of a split.
@@ -75,6 +81,27 @@ class Dataset:
     def class_figures(self, split: str) -> ClassFigures:
         """How often each class occurs in the split's masks."""
         return ClassFigures(self.class_pixels[split], self.present_pixels.get(split), self.images_with.get(split))
+
+    def samples_with_class(self, split: str, progress: Progress = silent) -> list[list[int]]:
+        """By class, the indices of the samples of a split whose masks hold a pixel of it.
+
+        Args:
+            split: its name.
+            progress: told of each mask that must be read, since it is not known what it holds.
+
+        Raises:
+            DataError: if there is no such split, or naming the mask that cannot be read.
+        """
+        samples = self.split(split)
+        held = self.held.get(split) or [None] * len(samples)
+        unknown = [sample for sample, classes in zip(samples, held, strict=True) if classes is None]
+        read = each(_values_in, unknown, "looking for classes", progress)
+        found: list[list[int]] = [[] for _ in range(self.task.num_classes)]
+        for index, classes in enumerate(held):
+            for value in next(read) if classes is None else classes:
+                if value < self.task.num_classes and value != self.task.ignore_index:
+                    found[value].append(index)
+        return found
 
 
 @dataclass(frozen=True)
@@ -121,3 +148,26 @@ def check_same_size(image: tuple[int, ...], mask: tuple[int, ...], image_path: P
             f"(width×height); make them the same size",
             "size-mismatch",
         )
+
+
+def _values_in(sample: Sample) -> list[int]:
+    """The values of a sample's mask; its image is not decoded where the mask has its size from elsewhere."""
+    if isinstance(sample, FileSample) and isinstance(sample.mask, MaskFile):
+        mask = sample.encoding.encode(sample.mask.values(0, 0), sample.mask.path)
+    else:
+        mask = sample.read()[1]
+    present: list[int] = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+    return present
+
+
+def classes_among(values: Mapping[int, int], encoding: MaskEncoding) -> tuple[int, ...]:
+    """The classes of a mask, from its pixels by value."""
+    return tuple(index for index, count in enumerate(encoding.count_classes(values)) if count)
+
+
+def fingerprint(rows: Iterable[tuple[object, ...]], meaning: str = "") -> str:
+    """The sha256 over what tells files apart, a row each, and over what their values mean."""
+    digest = hashlib.sha256(meaning.encode())
+    for row in rows:
+        digest.update(("\0".join(map(str, row)) + "\n").encode())
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """Opens whatever dataset a config or a command line names."""
 
-import hashlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,12 @@ from pathlib import Path
 from segcli.config import DatasetConfig
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import Severity, refuse_errors, severity_of
-from segcli.datasets.dataset import Dataset
+from segcli.datasets.check.scan import LookCache
+from segcli.datasets.dataset import Dataset, classes_among, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import Classes
 from segcli.datasets.layouts import LAYOUTS, shapes
-from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
 from segcli.datasets.layouts.detect import detect, find_layout, refuse_useless
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
@@ -22,6 +22,9 @@ from segcli.errors import DataError, UsageError
 from segcli.io.card import ModelCard
 from segcli.parallel import Progress, silent
 from segcli.task import Colour, Task
+
+_PLAIN_NAMES = {*SPLIT_NAMES, "images", "image", "imgs", "img", "masks", "mask", "labels", "label", "annotations"}
+"""Folders that say what lies in them, not of which dataset."""
 
 
 def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset:
@@ -42,8 +45,11 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
         images, masks = getattr(section, f"{split}_images_dir"), getattr(section, f"{split}_masks_dir")
         if images is not None:
             folders[split] = (images, masks)
-    name = folders["train"][0].resolve().parent.name
-    return open_folders(name, folders, section.classes, section.palette, section.ignore_index, section.map, progress)
+    above = folders["train"][0].resolve().parents
+    name = next((folder.name for folder in above if folder.name.lower() not in _PLAIN_NAMES), "")
+    return open_folders(
+        name or "dataset", folders, section.classes, section.palette, section.ignore_index, section.map, progress
+    )
 
 
 def refuse_missing(section: DatasetConfig) -> None:
@@ -169,7 +175,7 @@ def open_folders(
     value_map: Mapping[int, int] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """Opens folders of images and masks as a dataset; every file is looked at once.
+    """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
 
     Args:
         name: what to call it.
@@ -190,23 +196,35 @@ def open_folders(
         alone += findings
     colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
     options = Options(palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {})
-    found = survey(Source(name, name, splits, findings=alone), options, progress)
+    origin = os.path.commonpath([images.resolve() for images, _ in folders.values()])
+    source = Source(name, origin, splits, findings=alone)
+    found = survey(source, options, progress, LookCache(source))
     refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), _check_command(folders))
     remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
     encoding = found.settled()
+    held = {
+        split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()
+    }
     return Dataset(
-        name, encoding.task, found.samples(), found.class_pixels(), _fingerprint(found), remarks=_few(remarks)
+        name,
+        encoding.task,
+        found.samples(),
+        found.class_pixels(),
+        _fingerprint(found),
+        remarks=_few(remarks),
+        held=held,
     )
 
 
 def _fingerprint(found: Survey) -> str:
     """Changes with any image, any mask, and with what the values mean."""
     encoding = found.settled()
-    digest = hashlib.sha256(repr((encoding.task.to_json(), sorted(encoding.value_map.items()))).encode())
-    for split, looks in found.looks.items():
-        for item, look in zip(found.source.splits[split], looks, strict=True):
-            digest.update(f"{split}/{item.name}\0{look.image_digest}\0{look.mask_digest}\n".encode())
-    return digest.hexdigest()
+    rows = (
+        (f"{split}/{item.name}", look.image_digest, look.mask_digest)
+        for split, looks in found.looks.items()
+        for item, look in zip(found.source.splits[split], looks, strict=True)
+    )
+    return fingerprint(rows, repr((encoding.task.to_json(), sorted(encoding.value_map.items()))))
 
 
 def _few(remarks: Sequence[str], number: int = 3) -> list[str]:

@@ -7,9 +7,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock, Timeout
 
-from segcli.errors import DataError, SegError, UsageError
+from segcli.errors import DataError, FileProblem, SegError, UsageError
+
+
+def cache_folder() -> Path:
+    """Where files go that only save time: the user's cache folder, or the one that SEGCLI_CACHE names."""
+    named = os.environ.get("SEGCLI_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("segcli")
+
+
+def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Everything below a folder, subfolders too, in the order of the paths.
+
+    Names that begin with a dot are passed over. Links are followed, but not those to a folder that they lie in.
+
+    Args:
+        folder: where to begin.
+        above: the folders that it lies in, which are not entered again.
+
+    Raises:
+        FileProblem: if there is no such folder, or it cannot be read.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        problem = error.strerror if folder.is_dir() else "no such folder"
+        raise FileProblem(f"{folder}: {problem}", "missing") from None
+    above = (*above, folder.resolve())
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        if not (path.is_dir() if entry.is_symlink() else entry.is_dir()):
+            yield path
+        elif path.resolve() not in above:
+            yield path
+            yield from walk(path, above)
 
 
 @contextmanager
@@ -51,21 +87,15 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         staged.chmod(0o777 & ~_umask())
-        old = path.with_name(f".{path.name}.old")
-        _put_back(old, path)
+        _put_back(path)
         try:
             yield staged
             for file in staged.rglob("*") if durable else ():
                 if file.is_file():
                     _sync(file)
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                path.replace(old)
-            staged.replace(path)
+            _swap(staged, path)
         finally:
-            _put_back(old, path)
             shutil.rmtree(staged, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -80,23 +110,16 @@ def going_on_in(path: Path) -> Iterator[Path]:
         SegError: if it cannot be written, or the disk is full.
     """
     path = path.resolve()
-    staged, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    staged = path.with_name(f".{path.name}.part")
     with _write_errors(path), only_one(path):
-        _put_back(old, path)
+        _put_back(path)
         staged.mkdir(parents=True, exist_ok=True)
         try:
             yield staged
         except (DataError, UsageError):
             shutil.rmtree(staged)
             raise
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.replace(old)
-        try:
-            staged.replace(path)
-        finally:
-            _put_back(old, path)
-            shutil.rmtree(old, ignore_errors=True)
+        _swap(staged, path)
 
 
 @contextmanager
@@ -124,8 +147,22 @@ def only_one(path: Path) -> Iterator[None]:
             path.parent.rmdir()
 
 
-def _put_back(old: Path, path: Path) -> None:
+def _swap(staged: Path, path: Path) -> None:
+    """Puts a folder into its place; what stands there goes, unless that fails."""
+    old = path.with_name(f".{path.name}.old")
+    try:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+        staged.replace(path)
+    finally:
+        _put_back(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
     """Undoes a replacement that was stopped between its two renames."""
+    old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         old.replace(path)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from segcli.errors import FileProblem
-from segcli.io.files import replacing
+from segcli.io.files import replacing, walk
 from segcli.task import IGNORED_COLOUR, Colour
 
 Pixels = NDArray[np.uint8]
@@ -40,29 +40,8 @@ Image.MAX_IMAGE_PIXELS = 1 << 29  # aerial images are large; Pillow refuses twic
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; hidden files are passed over.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
-    if not folder.is_dir():
-        raise FileProblem(f"{folder}: no such folder", "missing")
-    files = (path for path in _walk(folder, ()) if path.suffix.lower() in SUFFIXES)
-    return sorted(files)
-
-
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Everything below a folder that is not hidden, through links too; a link to a folder above it is passed over."""
-    real = folder.resolve()
-    if real in above:
-        return
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and path.suffix.lower() not in SUFFIXES:
-            yield from _walk(path, (*above, real))
-        else:
-            yield path
+    """Everything below a folder that is named like an image, in the order of the paths; raises as `walk` does."""
+    return [path for path in walk(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def read_image(path: Path) -> Pixels:

@@ -1,3 +1,8 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +11,9 @@ from conftest import explicit, write_pairs
 from PIL import Image
 
 from segcli.config import DatasetConfig
+from segcli.datasets.check.report import check
 from segcli.datasets.dataset import Dataset
-from segcli.datasets.open import open_dataset
+from segcli.datasets.open import open_dataset, open_folders, open_source
 from segcli.errors import DataError, SegError
 
 
@@ -121,3 +127,97 @@ def test_more_than_255_classes_ignore_65535(root: Path) -> None:
 def test_a_palette_has_a_colour_a_class(root: Path) -> None:
     with pytest.raises(DataError, match="the palette has 1 colours for 3 classes"):
         opened(root, palette=[[1, 2, 3]])
+
+
+class Told(list[str]):
+    """A progress that keeps what was done."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.append(what)
+
+
+def looks_again(root: Path) -> int:
+    told = Told()
+    folders = {split: (root / split / "images", root / split / "masks") for split in ("train", "val")}
+    open_folders("x", folders, progress=told)
+    return len(told)
+
+
+def age(path: Path, seconds: int = 60) -> None:
+    os.utime(path, ns=(0, time.time_ns() - seconds * 10**9))
+
+
+def test_only_files_that_changed_are_decoded_again(root: Path, own_cache: Path) -> None:
+    files = list(root.rglob("*.png"))
+    for path in files:
+        age(path, seconds=-60)  # as if this took no time
+    assert looks_again(root) == 9
+    assert looks_again(root) == 9  # a file that just changed could change again without a trace
+    for path in files:
+        age(path)
+    first = opened(root).fingerprint
+    assert looks_again(root) == 0
+    assert opened(root).fingerprint == first
+    mask = root / "train" / "masks" / "003.png"
+    state = mask.stat()
+    for change in (
+        lambda: os.utime(mask, ns=(0, state.st_mtime_ns - 1)),  # by a nanosecond
+        lambda: (mask.write_bytes(mask.read_bytes() + b"\n"), age(mask)),  # another size
+        lambda: (mask.rename(root / "x"), shutil.copy2(root / "x", mask)),  # another file of the same size and time
+    ):
+        change()
+        assert (looks_again(root), looks_again(root)) == (1, 0)
+    mask.write_bytes(b"nothing")
+    age(mask)
+    for _ in range(2):
+        with pytest.raises(DataError, match="003.png is not an image"):
+            opened(root)
+
+
+def test_a_damaged_cache_is_passed_over_and_one_of_another_version_never_used(
+    root: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in root.rglob("*.png"):
+        age(path)
+    first = opened(root).fingerprint
+    assert looks_again(root) == 0
+    (kept,) = own_cache.rglob("*.jsonl")
+    lines = kept.read_bytes().split(b"\n")
+    kept.write_bytes(b"\n".join([*lines[:4], lines[4][:70], b"\xff\xfe", b"[]", *lines[5:8], lines[8][:40] + b"[1]"]))
+    assert looks_again(root) == 3
+    assert opened(root).fingerprint == first
+    assert looks_again(root) == 0
+    monkeypatch.setattr("segcli.datasets.check.scan.VERSION", "another")
+    assert looks_again(root) == 9
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGCLI_CACHE", "/dev/null/x")
+    for path in root.rglob("*.png"):
+        age(path)
+    assert [looks_again(root) for _ in range(2)] == [9, 9]
+
+
+def test_several_processes_fill_one_cache(root: Path) -> None:
+    for path in root.rglob("*.png"):
+        age(path)
+    both = [
+        subprocess.Popen([sys.executable, "-m", "segcli", "dataset", "check", root / "train", "--json"], stdout=-3)
+        for _ in range(2)
+    ]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    told = Told()
+    check(open_source(root / "train"), progress=told)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("images", "name"), [("camvid/train", "camvid"), ("mine/images/train", "mine"), ("a/My Set/Train/images", "My Set")]
+)
+def test_explicit_folders_are_called_after_what_they_lie_in(tmp_path: Path, images: str, name: str) -> None:
+    write_pairs(tmp_path / "flat", 3)
+    (tmp_path / images).parent.mkdir(parents=True)
+    (tmp_path / "flat" / "images").rename(tmp_path / images)
+    folders = {f"{split}_images_dir": tmp_path / images for split in ("train", "val")}
+    masks = {f"{split}_masks_dir": tmp_path / "flat" / "masks" for split in ("train", "val")}
+    assert open_dataset(DatasetConfig(**folders, **masks)).name == name

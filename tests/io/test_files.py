@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segcli.errors import SegError, UsageError
-from segcli.io.files import only_one, replacing, replacing_folder, write_text
+from segcli.errors import DataError, SegError, UsageError
+from segcli.io.files import only_one, replacing, replacing_folder, walk, write_text
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -106,3 +106,18 @@ def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     with only_one(tmp_path / "new" / "f"):
         (tmp_path / "new" / "kept").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["kept"]
+
+
+def test_all_readers_pass_over_what_is_hidden_and_follow_links_but_in_no_circle(tmp_path: Path) -> None:
+    for name in ("b/2.json", "a.json", "b/.hidden.json", ".v7/x.json", "b/c/3.txt"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "4.json").touch()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "b" / "circle").symlink_to(tmp_path / "root")
+    (tmp_path / "root" / "itself").symlink_to(tmp_path / "root" / "itself")
+    found = [path.relative_to(tmp_path / "root").as_posix() for path in walk(tmp_path / "root")]
+    assert found == ["a.json", "b", "b/2.json", "b/c", "b/c/3.txt", "itself", "linked", "linked/4.json"]
+    with pytest.raises(DataError, match="nothing: no such folder"):
+        list(walk(tmp_path / "nothing"))

@@ -69,6 +69,7 @@ KINDS = {
         Kind("near-duplicate", Severity.WARNING, "images alike in two splits"),
         Kind("unseen-class", Severity.WARNING, "class that no mask of a split holds"),
         Kind("all-ignored", Severity.WARNING, "mask that is ignored from corner to corner", _LEFT_OUT),
+        Kind("no-split", Severity.WARNING, "train or val that is not there"),
         Kind("jpeg-mask", Severity.WARNING, "mask stored as JPEG, which changes values"),
         Kind("changed", Severity.WARNING, "file changed since it was prepared"),
         Kind("repeated", Severity.NOTE, "same image twice in a split"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import KINDS, Kind, Severity
-from segcli.datasets.check.scan import broken
+from segcli.datasets.check.scan import LookCache, broken
 from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.parallel import Progress, silent
 
@@ -96,7 +96,7 @@ def check(source: Source, options: Options | None = None, progress: Progress = s
         UsageError: if the options do not fit.
     """
     root = Path(source.origin)
-    found = survey(source, options, progress)
+    found = survey(source, options, progress, LookCache(source))
     by_kind: dict[str, list[Finding]] = {}
     for finding in found.findings:
         by_kind.setdefault(finding.kind, []).append(finding)

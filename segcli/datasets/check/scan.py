@@ -2,26 +2,38 @@
 
 import hashlib
 import json
+import os
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
+import segcli
 from segcli.datasets.check.kinds import KINDS, Severity, severity_of
 from segcli.datasets.dataset import Sample, check_same_size
-from segcli.datasets.layouts.base import Finding, Pair
+from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, count_values, read_whole
 from segcli.errors import FileProblem
+from segcli.io.files import cache_folder
 from segcli.io.images import load_image
 from segcli.parallel import Progress, each, silent
 
 _SIDE = 16
 """Side of the grid whose brightness steps make the perceptual hash: 256 bits."""
+
+VERSION = f"1 {segcli.__version__} {PIL.__version__}"
+"""Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
+_RACY = 2 * 10**9
+"""Nanoseconds after which a file that changes gets another time, on any file system."""
+_MOST = 512 << 20
+"""Bytes that all looks may fill; those of the datasets that were not opened for longest go first."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +73,20 @@ def inspect(
 
 
 def _remember(memory: "LookCache | None", item: Pair | Sample, look: Look) -> Look:
-    if memory is not None:
+    if memory:
         memory.put(item, look)
     return look
 
 
 def look_at(item: Pair | Sample) -> Look:
     """Decodes an image and its mask in full; what is wrong becomes a finding."""
-    return look_closely(item)[0] if isinstance(item, Pair) else _look_at_made(item)
+    return look_closely(item)[0]
 
 
-def look_closely(item: Pair) -> tuple[Look, MaskLook | None]:
-    """As `look_at`, with what was seen of the mask by itself; None where there is no readable one."""
+def look_closely(item: Pair | Sample) -> tuple[Look, MaskLook | None]:
+    """As `look_at`, with what was seen of the mask by itself; None where there is no readable file of it."""
+    if not isinstance(item, Pair):
+        return _look_at_made(item), None
     findings: list[Finding] = []
     size, image_digest, likeness = None, "", 0
     try:
@@ -136,91 +150,104 @@ def broken(look: Look) -> bool:
 
 
 class LookCache:
-    """Looks in a file, a JSON line each, by the paths, sizes and times of the files looked at.
+    """Looks at the pairs of a dataset: a file with a line each, by the paths, sizes, times and inodes of their files.
+
+    Lines are only ever appended, each in one go, so that several processes may use it at once; a line that is damaged
+    is passed over. Where the folder cannot be written, every file is looked at each time.
 
     Args:
-        path: the file; a last line that was cut off is passed over.
+        source: the dataset.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._looks = dict(_read(path))
-        self._fresh: dict[
-            int, Look
-        ] = {}  # by the pair itself, which its caller keeps: saves asking for its files again
-        self._stream: IO[str] | None = None
+    def __init__(self, source: Source) -> None:
+        name = hashlib.sha256(f"{VERSION} {Path(source.origin).resolve()}".encode(errors="surrogatepass"))
+        self._path = cache_folder() / "looks" / f"{name.hexdigest()[:32]}.jsonl"
+        self._lines: dict[bytes, bytes] = {}
+        with suppress(OSError):
+            self._lines = dict(_split(line) for line in self._path.read_bytes().split(b"\n"))
+            os.utime(self._path)
+        # By the pair itself, which its caller keeps: what was seen by this process, and the key from before that.
+        self._fresh: dict[int, Look] = {}
+        self._keys: dict[int, bytes] = {}
 
     def get(self, item: Pair | Sample) -> Look | None:
         """What was seen of a pair, if its files are as they were."""
-        if not isinstance(item, Pair):
+        if id(item) in self._fresh or not isinstance(item, Pair):
+            return self._fresh.get(id(item))
+        key = self._keys[id(item)] = _key(item)
+        try:
+            self._fresh[id(item)] = _from_json(self._lines[key])
+        except (ValueError, KeyError, TypeError, IndexError):
             return None
-        return self._fresh.get(id(item)) or self._looks.get(_key(item))
+        return self._fresh[id(item)]
 
     def put(self, item: Pair | Sample, look: Look) -> None:
-        """Keeps what was seen of a pair, on disk at once; samples that are made are made again."""
-        if not isinstance(item, Pair):
-            return
-        if self._stream is None:
-            self._stream = self.path.open("a", encoding="utf-8")
+        """Keeps what was seen of a pair since `get` was asked for it; on disk, if its files had settled by then."""
         self._fresh[id(item)] = look
-        self._stream.write(json.dumps([_key(item), _to_json(look)]) + "\n")
-        self._stream.flush()
+        key = self._keys.get(id(item))
+        if not key:
+            return
+        with suppress(OSError):
+            if not self._path.exists():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                _drop_old(self._path.parent)
+            with self._path.open("ab", buffering=0) as stream:
+                stream.write(b"\n" + key + _to_json(look))
 
-    def close(self) -> None:
-        """Closes the file."""
-        if self._stream is not None:
-            self._stream.close()
 
-
-def _key(item: Pair) -> str:
+def files_of(item: Pair | Sample) -> list[Path]:
+    """The files that a pair is read from."""
+    if not isinstance(item, Pair):
+        return []
     mask = item.mask
-    if mask is None or isinstance(mask, MaskFile):
-        mode = "colours" if mask and mask.colours else "values"
+    return [path for path in (item.image, mask and mask.path, getattr(mask, "instance_path", None)) if path]
+
+
+def _key(pair: Pair) -> bytes:
+    """Changes with the files of a pair; empty where one is so young that it could change without a trace."""
+    now = time.time_ns()
+    if pair.mask is None or isinstance(pair.mask, MaskFile):
+        parts = [str(pair.mask and pair.mask.colours)]
     else:  # what is drawn depends on more than the file it comes from
-        mode = hashlib.sha256(pickle.dumps(mask)).hexdigest()
-    files = [item.image, mask.path if mask else None, mask.instance_path if isinstance(mask, MaskFile) else None]
-    return "|".join([item.name, mode, *(_stamp(path) for path in files if path)])
-
-
-def _stamp(path: Path) -> str:
-    try:
-        state = path.stat()
-    except OSError:
-        return f"{path} gone"
-    return f"{path} {state.st_size} {state.st_mtime_ns}"
-
-
-def _read(path: Path) -> Iterator[tuple[str, Look]]:
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
+        parts = [hashlib.sha256(pickle.dumps(pair.mask)).hexdigest()]
+    for path in files_of(pair):
         try:
-            key, values = json.loads(line)
-            yield key, _from_json(values)
-        except (ValueError, KeyError, TypeError):
-            continue
+            state = path.stat()
+        except OSError:
+            return b""
+        if state.st_mtime_ns > now - _RACY:
+            return b""
+        parts.append(f"{path} {state.st_size} {state.st_mtime_ns} {state.st_ino}")
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32].encode()
 
 
-def _to_json(look: Look) -> dict[str, Any]:
-    return {
-        "size": look.size,
-        "values": None if look.values is None else list(look.values.items()),
-        "digests": [look.image_digest, look.mask_digest],
-        "likeness": f"{look.likeness:x}",
-        "findings": [[finding.kind, str(finding.file), finding.message] for finding in look.findings],
-    }
+def _split(line: bytes) -> tuple[bytes, bytes]:
+    return line[:32], line[32:]
 
 
-def _from_json(values: dict[str, Any]) -> Look:
+def _drop_old(folder: Path) -> None:
+    left = _MOST
+    states = [(path.stat(), path) for path in folder.glob("*.jsonl")]
+    for state, path in sorted(states, key=lambda entry: -entry[0].st_mtime_ns):
+        left -= state.st_size
+        if left < 0:
+            path.unlink(missing_ok=True)
+
+
+def _to_json(look: Look) -> bytes:
+    values = None if look.values is None else list(look.values.items())
+    findings = [[finding.kind, str(finding.file), finding.message] for finding in look.findings]
+    row = [look.size, values, look.image_digest, look.mask_digest, f"{look.likeness:x}", findings]
+    return json.dumps(row, separators=(",", ":")).encode()
+
+
+def _from_json(content: bytes) -> Look:
+    size, values, image_digest, mask_digest, likeness, findings = json.loads(content)
     return Look(
-        None if values["size"] is None else (values["size"][0], values["size"][1]),
-        None if values["values"] is None else {int(value): int(count) for value, count in values["values"]},
-        values["digests"][0],
-        values["digests"][1],
-        int(values["likeness"], 16),
-        _findings(values["findings"]),
+        None if size is None else (size[0], size[1]),
+        None if values is None else dict(values),
+        image_digest,
+        mask_digest,
+        int(likeness, 16),
+        tuple(Finding(kind, Path(file), message) for kind, file, message in findings),
     )
-
-
-def _findings(rows: Iterable[list[str]]) -> tuple[Finding, ...]:
-    return tuple(Finding(kind, Path(file), message) for kind, file, message in rows)

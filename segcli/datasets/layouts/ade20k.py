@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Finding, Pair, Source
+from segcli.datasets.layouts.base import Source, those_there
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.errors import DataError
 from segcli.task import Task
@@ -25,11 +25,9 @@ def find(root: Path) -> Source:
         raise DataError(f"{root} holds no ADEChallengeData2016/objectInfo150.txt; give ADE20K's folder with --from")
     task = Task.of(_names(table))
     value_map = {0: task.ignore_index, **{index + 1: index for index in range(task.num_classes)}}
-    splits: dict[str, list[Pair]] = {}
-    findings: list[Finding] = []
-    for split, folder in _SPLITS.items():
-        splits[split], alone = match_pairs(home / "images" / folder, home / "annotations" / folder)
-        findings += alone
+    folders = {split: (home / "images" / name, home / "annotations" / name) for split, name in _SPLITS.items()}
+    there = {split: match_pairs(*both) for split, both in folders.items() if any(folder.is_dir() for folder in both)}
+    splits, findings = those_there(root, there, "images/ and annotations/ have a folder for each")
     test = home.parent / "release_test" / "testing"
     if test.is_dir():
         splits["test"], _ = list_images(test)

@@ -1,17 +1,19 @@
 """Labelled shapes, as annotation tools write them: what their formats have in common."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
+from unicodedata import normalize
 
 from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options, Pair, Source
+from segcli.datasets.layouts.pairing import is_plain, odd_name
 from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Shape
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
+from segcli.io.files import walk
 from segcli.io.images import find_images
 from segcli.task import Task, check_classes, default_ignore_index
 
@@ -103,6 +105,9 @@ def in_splits(pairs: Iterable[tuple[str, Pair]]) -> tuple[dict[str, list[Pair]],
     splits: dict[str, dict[str, Pair]] = {}
     findings = []
     for split, pair in pairs:
+        if not is_plain(pair.name):
+            findings.append(odd_name(pair.image))
+            continue
         kept = splits.setdefault(split, {}).setdefault(pair.name, pair)
         if kept is not pair:
             message = f"{pair.image} and {kept.image} have the same name {pair.name}; rename one, or annotate it once"
@@ -117,7 +122,7 @@ def split_of(*parts: str) -> str:
 
 def plain_name(path: PurePath) -> str:
     """A pair's name from the path of its image: without suffix and steps upward."""
-    return "/".join(part for part in path.with_suffix("").parts if part not in {"..", path.anchor})
+    return normalize("NFC", "/".join(part for part in path.with_suffix("").parts if part not in {"..", path.anchor}))
 
 
 def name_in_split(path: PurePath) -> str:
@@ -126,20 +131,8 @@ def name_in_split(path: PurePath) -> str:
 
 
 def files_below(root: Path, suffix: str) -> list[Path]:
-    """The files of a suffix below a folder, sorted, through links too; hidden ones are passed over.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
-    if not root.is_dir():
-        raise FileProblem(f"{root}: no such folder", "missing")
-    files: list[Path] = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        here = Path(folder)
-        above = here.resolve()
-        below[:] = [name for name in below if name[0] != "." and not above.is_relative_to((here / name).resolve())]
-        files += [here / name for name in names if name[0] != "." and name.lower().endswith(suffix)]
-    return sorted(files)
+    """The files of a suffix below a folder, in the order of the paths; raises as `walk` does."""
+    return [path for path in walk(root) if path.suffix.lower() == suffix and path.is_file()]
 
 
 def read_json(file: Path) -> Any:
@@ -180,14 +173,16 @@ class ImageFinder:
         paths = [Path(name.replace("\\", "/")) for name in names]
         last = Path(paths[-1].name)
         tried = (folder / path for path in (*paths, last) for folder in folders)
-        return next((path for path in tried if path.is_file()), None) or self._by_file_name.get(last.name)
+        return next((path for path in tried if path.is_file()), None) or self._by_file_name.get(
+            normalize("NFC", last.name)
+        )
 
     @cached_property
     def _by_file_name(self) -> dict[str, Path]:
         folder = self._root / self._images
         images = find_images(folder if folder.is_dir() else self._root)
-        number = Counter(image.name for image in images)
-        return {image.name: image for image in images if number[image.name] == 1}
+        number = Counter(normalize("NFC", image.name) for image in images)
+        return {name: image for image in images if number[name := normalize("NFC", image.name)] == 1}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segcli.datasets.dataset import Sample
 from segcli.datasets.masks import MaskSource
+from segcli.errors import DataError
 from segcli.task import Colour, Task
 
 UNDEALT = ""
@@ -135,3 +136,28 @@ class Layout:
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like this layout."""
         return any(next(iter(root.glob(mark)), None) is not None for mark in self.mark)
+
+
+def those_there(
+    root: Path, splits: Mapping[str, tuple[Sequence[Pair], Sequence[Finding]]], where: str
+) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
+    """The splits of which pairs are on disk, with their findings, and one for train or val where that is not there.
+
+    Args:
+        root: the folder.
+        splits: pairs and findings; those of a split without pairs do not count.
+        where: where its files are sought.
+
+    Raises:
+        DataError: if neither train nor val is there.
+    """
+    none: tuple[Sequence[Pair], Sequence[Finding]] = ((), ())
+    missing = [split for split in ("train", "val") if not splits.get(split, none)[0]]
+    findings = [finding for pairs, found in splits.values() if pairs for finding in found]
+    for split in missing:
+        first = next((finding.message for finding in splits.get(split, none)[1]), where)
+        if len(missing) == 2:
+            raise DataError(f"{root} holds neither train nor val: {first}")
+        use = "evaluated on, not trained on" if split == "train" else "trained on with another val split only"
+        findings.append(Finding("no-split", root, f"{root} holds no {split} split ({first}); it can be {use}"))
+    return {split: pairs for split, (pairs, _) in splits.items() if pairs}, findings

@@ -1,17 +1,18 @@
 """CamVid: road scenes of 11 classes, as indices in {train,val,test}annot or as the colours of the 32-class set."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segcli.datasets.dataset import SPLITS
-from segcli.datasets.layouts.base import Finding, Pair, Source
+from segcli.datasets.layouts.base import Finding, Pair, Source, those_there
 from segcli.datasets.layouts.pairing import match_pairs
 from segcli.datasets.layouts.palettes import packed
 from segcli.errors import DataError
 from segcli.task import Colour, Task
 
 MARK = (
-    "trainannot", "CamVid/trainannot", "*/CamVid/trainannot", "train_labels/*_L.png", "LabeledApproved_full/*_L.png",
-    "labels/*_L.png",
+    *(place + split for split in ("trainannot", "valannot") for place in ("", "CamVid/", "*/CamVid/")),
+    "train_labels/*_L.png", "val_labels/*_L.png", "LabeledApproved_full/*_L.png", "labels/*_L.png",
 )  # fmt: skip
 CLASSES: dict[str, Colour] = {
     "sky": (128, 128, 128),
@@ -86,26 +87,28 @@ def find(root: Path) -> Source:
 
 
 def _indices(home: Path, origin: str) -> Source | None:
-    splits, findings = _matched(home, "{}annot", "{name}", colours=False)
+    splits, findings = _matched(home, origin, "{}annot", "{name}", colours=False)
     task = Task.of(list(CLASSES), list(CLASSES.values()))
     return Source("camvid", origin, splits, task, {VOID: task.ignore_index}, findings=findings) if splits else None
 
 
 def _split_colours(home: Path, origin: str) -> Source | None:
-    splits, findings = _matched(home, "{}_labels", "{name}_L", colours=True)
+    splits, findings = _matched(home, origin, "{}_labels", "{name}_L", colours=True)
     return _coloured(origin, splits, findings) if splits else None
 
 
-def _matched(home: Path, masks: str, mask_name: str, colours: bool) -> tuple[dict[str, list[Pair]], list[Finding]]:
-    splits: dict[str, list[Pair]] = {}
-    findings: list[Finding] = []
-    for split in SPLITS:
-        if (home / split).is_dir() and (home / masks.format(split)).is_dir():
-            splits[split], alone = match_pairs(
-                home / split, home / masks.format(split), mask_name=mask_name, colours=colours
-            )
-            findings += alone
-    return (splits, findings) if {"train", "val"} <= splits.keys() else ({}, [])
+def _matched(
+    home: Path, origin: str, masks: str, mask_name: str, colours: bool
+) -> tuple[Mapping[str, Sequence[Pair]], Sequence[Finding]]:
+    folders = {split: (home / split, home / masks.format(split)) for split in SPLITS}
+    there = {
+        split: match_pairs(*both, mask_name=mask_name, colours=colours)
+        for split, both in folders.items()
+        if all(folder.is_dir() for folder in both)
+    }
+    if not there.keys() & {"train", "val"}:
+        return {}, []
+    return those_there(Path(origin), there, f"train and {masks.format('train')}, val and {masks.format('val')}")
 
 
 def _frames(home: Path, origin: str) -> Source | None:
@@ -114,10 +117,11 @@ def _frames(home: Path, origin: str) -> Source | None:
     if not folders or not labels:
         return None
     pairs, findings = match_pairs(folders[0], labels[0], mask_name="{name}_L", colours=True)
-    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    parts: dict[str, tuple[list[Pair], Sequence[Finding]]] = {split: ([], ()) for split in SPLITS}
     for pair in pairs:
-        splits[_split_of(pair.name)].append(pair)
-    return _coloured(origin, {split: found for split, found in splits.items() if found}, findings)
+        parts[_split_of(pair.name)][0].append(pair)
+    splits, missing = those_there(Path(origin), parts, "by the frames' numbers")
+    return _coloured(origin, splits, [*findings, *missing])
 
 
 def _split_of(name: str) -> str:
@@ -129,7 +133,7 @@ def _split_of(name: str) -> str:
     return "val" if sequence == "0016E5" and 7959 <= frame <= 8159 else "train"
 
 
-def _coloured(origin: str, splits: dict[str, list[Pair]], findings: list[Finding]) -> Source:
+def _coloured(origin: str, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding]) -> Source:
     task = Task.of(list(CLASSES), list(CLASSES.values()))
     names = list(CLASSES)
     value_map = {packed(colour): names.index(name) if name else task.ignore_index for colour, name in COLOURS.items()}

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Finding, Options, Pair, Source
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError
 from segcli.io.images import find_images
 from segcli.task import Task
 
-MARK = ("leftImg8bit/train",)
+MARK = ("leftImg8bit/train", "leftImg8bit/val")
 VARIANTS = ("fine", "coarse")
 
 # Label id, name, category and colour of the evaluated classes, in the order of their train ids.
@@ -51,21 +51,18 @@ def find(root: Path, options: Options) -> Source:
     task = Task.of([name for _, name, _, _ in LABELS], [colour for _, _, _, colour in LABELS])
     value_map = dict.fromkeys([*range(NUM_IDS), LICENCE_PLATE], task.ignore_index)
     value_map.update({label: index for index, (label, *_) in enumerate(LABELS)})
-    findings: list[Finding] = []
+    of_train: list[Finding] = []
+    of_val: list[Finding] = []
     fine_val = (home / "gtFine" / "val").is_dir()
-    splits = {
-        "train": [
-            pair
-            for split in (("train", "train_extra") if coarse else ("train",))
-            for pair in _pairs(home, split, needed, findings)
-        ],
-        "val": _pairs(home, "val", "gtFine" if fine_val else needed, findings),
-        "test": [Pair(_name(path, home, "test"), path, None) for path in _images(home, "test")],
-    }
+    folders = ("train", "train_extra") if coarse else ("train",)
+    train = [pair for split in folders for pair in _pairs(home, split, needed, of_train)]
+    val = _pairs(home, "val", "gtFine" if fine_val else needed, of_val)
+    test = [Pair(_name(path, home, "test"), path, None) for path in _images(home, "test")]
+    parts = {"train": (train, of_train), "val": (val, of_val), "test": (test, ())}
+    splits, findings = those_there(root, parts, f"leftImg8bit/ and {needed}/ have a folder for each")
     categories = {category: [name for _, name, own, _ in LABELS if own == category] for _, _, category, _ in LABELS}
     name = "cityscapes_coarse" if coarse else "cityscapes"
-    filled = {split: pairs for split, pairs in splits.items() if pairs}
-    return Source(name, str(root), filled, task, value_map, findings=findings, categories=categories)
+    return Source(name, str(root), splits, task, value_map, findings=findings, categories=categories)
 
 
 def _images(home: Path, split: str) -> list[Path]:

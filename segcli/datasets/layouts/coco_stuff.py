@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Finding, Options, Pair, Source
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
 from segcli.datasets.layouts.pairing import list_images
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError
@@ -89,9 +89,9 @@ def find(root: Path, options: Options) -> Source:
     task = Task.of([*SUPERCATEGORIES]) if grouped else Task.of(CLASSES)
     value_map = dict.fromkeys(range(len(CATEGORIES)), task.ignore_index)
     value_map.update({CATEGORIES.index(name): group[name] if grouped else index for index, name in enumerate(CLASSES)})
-    findings: list[Finding] = []
     images = root / "images" if (root / "images").is_dir() else root
-    splits = {split: _pairs(images / f"{split}2017", maps / f"{split}2017", findings) for split in ("train", "val")}
+    parts = {split: _pairs(images / f"{split}2017", maps / f"{split}2017") for split in ("train", "val")}
+    splits, findings = those_there(root, parts, "train2017 and val2017, here and in stuffthingmaps_trainval2017")
     if (images / "test2017").is_dir():
         splits["test"], _ = list_images(images / "test2017")
     name = "coco_stuff27" if grouped else "coco_stuff"
@@ -99,9 +99,9 @@ def find(root: Path, options: Options) -> Source:
     return Source(name, str(root), splits, task, value_map, findings=findings, categories=categories)
 
 
-def _pairs(images: Path, masks: Path, findings: list[Finding]) -> list[Pair]:
-    pairs = []
-    for mask in find_images(masks):
+def _pairs(images: Path, masks: Path) -> tuple[list[Pair], list[Finding]]:
+    pairs, findings = [], []
+    for mask in find_images(masks) if masks.is_dir() else []:
         image = images / f"{mask.stem}.jpg"
         if image.is_file():
             pairs.append(Pair(mask.stem, image, MaskFile(mask)))
@@ -112,4 +112,4 @@ def _pairs(images: Path, masks: Path, findings: list[Finding]) -> list[Pair]:
         if image.stem not in named:
             mask = masks / f"{image.stem}.png"
             findings.append(Finding("no-mask", image, f"{mask}: no such file, but {image} is there"))
-    return pairs
+    return pairs, findings

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segcli.datasets.layouts import LAYOUTS
+from segcli.datasets.layouts.annotations import files_below
 from segcli.datasets.layouts.base import Layout, Options
 from segcli.errors import UsageError, did_you_mean
 
@@ -20,7 +21,7 @@ def detect(root: Path, options: Options) -> Layout | None:
 
 def _annotation_layout(root: Path) -> Layout | None:
     """The layout of the first annotation file below a folder."""
-    for path in sorted(root.rglob("*.json"))[:1]:
+    for path in files_below(root, ".json")[:1]:
         try:
             document = json.loads(path.read_bytes())
         except (OSError, ValueError):
@@ -28,7 +29,7 @@ def _annotation_layout(root: Path) -> Layout | None:
         keys = document.keys() if isinstance(document, dict) else set()
         marks = {"labelme": {"shapes"}, "coco": {"images", "annotations"}, "darwin": {"annotations"}}
         return next((LAYOUTS[name] for name, mark in marks.items() if mark <= keys), None)
-    return LAYOUTS["cvat"] if any(root.rglob("*.xml")) else None
+    return LAYOUTS["cvat"] if files_below(root, ".xml") else None
 
 
 def refuse_useless(layout: Layout, options: Options) -> None:

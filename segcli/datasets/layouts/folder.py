@@ -9,6 +9,7 @@ from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Finding, Options,
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.layouts.palettes import class_names, colour_map, found_palette
 from segcli.errors import DataError, UsageError
+from segcli.io.files import walk
 from segcli.io.images import SUFFIXES
 from segcli.task import Colour, Task, check_classes, default_ignore_index
 
@@ -46,7 +47,7 @@ def _pairs(root: Path, options: Options) -> tuple[dict[str, list[Pair]], list[Fi
     homes = {} if images.is_dir() else {split: root / name for split, name in _by_split(root, folders).items()}
     if "train" in homes:
         layout = {split: (home / options.images, home / options.masks) for split, home in homes.items()}
-    elif tops := _tops(images):
+    elif tops := _tops(images, masks):
         layout = {split: (images / top, masks / top) for split, top in tops.items()}
     else:
         _check_folders(root, options)
@@ -70,7 +71,7 @@ def _check_folders(root: Path, options: Options) -> None:
         if not (root / name).is_dir():
             there = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
             hint = f"{root} holds {', '.join(there[:8])}; name the one that is meant with {option}" if there else ""
-            annotations = next((path for path in root.rglob("*") if path.suffix.lower() in {".json", ".xml"}), None)
+            annotations = next((path for path in walk(root) if path.suffix.lower() in {".json", ".xml"}), None)
             if annotations is not None:
                 hint = (
                     f"if {annotations.name} is an annotation, say of which kind: --layout coco, labelme, cvat or darwin"
@@ -78,11 +79,12 @@ def _check_folders(root: Path, options: Options) -> None:
             raise DataError(f"{root / name}: no such folder; {hint or f'name another with {option}'}")
 
 
-def _tops(images: Path) -> dict[str, str]:
+def _tops(images: Path, masks: Path) -> dict[str, str]:
     """By split, the name of its subfolder of images, where the subfolders are splits."""
     if not images.is_dir():
         return {}
-    below = {path.name for path in images.iterdir() if not path.name.startswith(".") and _holds_images(path)}
+    there = (path for path in images.iterdir() if not path.name.startswith(".") and path != masks)
+    below = {path.name for path in there if _holds_images(path)}
     splits = _by_split(images, sorted(below))
     if not splits:
         return {}

@@ -1,7 +1,8 @@
 """Images and masks in folders, matched by name."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import category, normalize
 
 from segcli.datasets.layouts.base import Finding, Pair
 from segcli.datasets.masks import MaskFile
@@ -14,7 +15,9 @@ ANY_NAME = "{name}"
 def match_pairs(
     images: Path, masks: Path, image_name: str = ANY_NAME, mask_name: str = ANY_NAME, colours: bool = False
 ) -> tuple[list[Pair], list[Finding]]:
-    """Pairs the files of two folders by their paths without suffix.
+    """Pairs the files of two folders by their paths without suffix, in whichever way these spell accented letters.
+
+    Where one folder lies in the other, its files are none of the other's.
 
     Args:
         images: folder of images.
@@ -29,9 +32,10 @@ def match_pairs(
     Raises:
         DataError: if a folder is missing or empty, or no name stands in both.
     """
-    mask_files, mask_findings = _by_name(masks, mask_name)
-    beside = set(mask_files.values()) if images.resolve() == masks.resolve() else set()
-    image_files, image_findings = _by_name(images, image_name, beside)
+    together, no_images = images.resolve() == masks.resolve(), _is_within(images, masks)
+    mask_files, mask_findings = _by_name(masks, mask_name, _is_within(masks, images))
+    used = set(mask_files.values())
+    image_files, image_findings = _by_name(images, image_name, used.__contains__ if together else no_images)
     for folder, files, pattern in ((images, image_files, image_name), (masks, mask_files, mask_name)):
         if not files:
             raise DataError(f"{folder} holds no images{'' if pattern == ANY_NAME else f' named {pattern}'}")
@@ -49,24 +53,33 @@ def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], l
     return [Pair(name, files[name], None) for name in sorted(files)], findings
 
 
-def _by_name(folder: Path, pattern: str, others: Collection[Path] = ()) -> tuple[dict[str, Path], list[Finding]]:
-    before, mark, after = pattern.partition(ANY_NAME)
+def _is_within(folder: Path, other: Path) -> Callable[[Path], bool]:
+    """Whether a file below a folder is one of another folder inside it, by its name there or through links."""
+    real, inner = folder.resolve(), other.resolve()
+    named = [other, *([folder / inner.relative_to(real)] if inner.is_relative_to(real) else [])]
+    places = {place for place in named if place != folder and place.is_relative_to(folder)}
+    return lambda path: bool(places) and not places.isdisjoint(path.parents)
+
+
+def _by_name(
+    folder: Path, pattern: str, of_others: Callable[[Path], bool] = lambda path: False
+) -> tuple[dict[str, Path], list[Finding]]:
+    before, mark, after = normalize("NFC", pattern).partition(ANY_NAME)
     if not mark:
         raise UsageError(f"{pattern!r} says nothing of where the name stands; write it as in '{{name}}_mask'")
     found: dict[str, Path] = {}
     findings = []
     for path in find_images(folder):
-        stem = path.stem
-        if path in others or not (
+        inner = Path(normalize("NFC", str(path.relative_to(folder))))
+        stem = inner.stem
+        if of_others(path) or not (
             stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
         ):
             continue
-        if not _is_plain(path.name):
-            message = f"{str(path)!r} is not named in UTF-8, or with control characters; rename it"
-            findings.append(Finding("name", folder / repr(path.name), message))
-            continue
-        name = (path.relative_to(folder).parent / stem[len(before) : len(stem) - len(after)]).as_posix()
-        if name in found:
+        name = (inner.parent / stem[len(before) : len(stem) - len(after)]).as_posix()
+        if not (is_plain(str(inner)) and is_plain(name)):
+            findings.append(odd_name(path))
+        elif name in found:
             message = f"{path} and {found[name]} have the same stem; rename one"
             findings.append(Finding("same-stem", path, message))
         else:
@@ -74,9 +87,17 @@ def _by_name(folder: Path, pattern: str, others: Collection[Path] = ()) -> tuple
     return found, findings
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a name can be written in a list and a terminal."""
-    return name.isprintable() and not any("\ud800" <= character <= "\udfff" for character in name)
+def is_plain(name: str) -> bool:
+    """Whether a path can be written in a list and a terminal, and found again: nothing of it is hidden."""
+    plain = name.isascii() and name.isprintable()
+    written = plain or not any(category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
+    return written and not any(part.startswith(".") for part in name.split("/"))
+
+
+def odd_name(path: Path) -> Finding:
+    """The finding of a file whose name is not plain."""
+    message = f"{str(path)!r} is not named in UTF-8, with control characters, or like a hidden file; rename it"
+    return Finding("name", Path(repr(str(path))[1:-1]), message)
 
 
 def _alone(name: str, images: Mapping[str, Path], masks: Mapping[str, Path], *folders: Path) -> Finding:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.layouts.base import Finding, Options, Pair, Source
+from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
 from segcli.datasets.layouts.splits import read_names
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
 from segcli.errors import DataError, FileProblem
@@ -42,14 +42,13 @@ def find(root: Path, options: Options) -> Source:
             break
     else:
         raise DataError(f"{root} holds no VOCdevkit/VOC2012/ImageSets/Segmentation; give VOC's folder with --from")
-    findings: list[Finding] = []
-    splits = {
-        "train": _train(root, home, options.variant or VARIANTS[0], findings),
-        "val": _listed(home, lists / "val.txt", findings),
-        "test": _test(home, lists / "test.txt"),
-    }
-    filled = {split: pairs for split, pairs in splits.items() if pairs or split != "test"}
-    return Source("voc", str(root), filled, Task.of(CLASSES), findings=findings)
+    of_train: list[Finding] = []
+    of_val: list[Finding] = []
+    train = _train(root, home, options.variant or VARIANTS[0], of_train)
+    val = _listed(home, lists / "val.txt", of_val)
+    parts = {"train": (train, of_train), "val": (val, of_val), "test": (_test(home, lists / "test.txt"), ())}
+    splits, findings = those_there(root, parts, "ImageSets/Segmentation lists the images of each")
+    return Source("voc", str(root), splits, Task.of(CLASSES), findings=findings)
 
 
 def _train(root: Path, home: Path, variant: str, findings: list[Finding]) -> list[Pair]:
@@ -96,7 +95,7 @@ def _listed(home: Path, names: Path, findings: list[Finding]) -> list[Pair]:
         path = home / "SegmentationClass" / f"{name}.png"
         return MaskFile(path, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
 
-    return _paired(home, _names(names), mask, findings)
+    return _paired(home, _names(names) if names.is_file() else [], mask, findings)
 
 
 def _test(home: Path, names: Path) -> list[Pair]:
@@ -134,14 +133,20 @@ class SbdMask:
 
     path: Path
 
+    @property
+    def instance_path(self) -> Path | None:
+        """The file that tells objects apart, where it is there."""
+        path = self.path.parents[1] / "inst" / self.path.name
+        return path if path.is_file() else None
+
     def values(self, height: int, width: int) -> Mask:
         """The class indices, H×W uint8, whatever the image's size."""
         return _read_mat(self.path, "GTcls")
 
     def instances(self, height: int, width: int) -> Mask | None:
         """The objects, numbered from 1."""
-        path = self.path.parents[1] / "inst" / self.path.name
-        return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path.is_file() else None
+        path = self.instance_path
+        return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path else None
 
     def look(self, height: int, width: int) -> MaskLook:
         """Reads it in full and says what it holds."""

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from segcli.datasets.check.judge import as_samples
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.dataset import SPLITS, Dataset
+from segcli.datasets.dataset import SPLITS, Dataset, fingerprint
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.layouts.pairing import list_images, match_pairs
@@ -21,6 +20,7 @@ from segcli.yamlfile import read_yaml
 
 DESCRIPTION, FILES = "dataset.yml", "files.tsv"
 FORMAT = 2
+_NONE = "-"
 
 
 def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
@@ -39,17 +39,19 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
     encoding = MaskEncoding(task, value_map)
     splits = {split: as_samples(pairs, encoding) for split, pairs in description.pairs(root).items()}
-    fingerprint, remarks = description.fingerprint, []
+    digest, remarks = description.fingerprint, []
     manifest = Manifest.read(root)
     changed = manifest.refresh(root)
     if changed:
-        fingerprint = manifest.fingerprint()
+        digest = manifest.fingerprint()
         number = f"{len(changed)} file{'s' * (len(changed) > 1)}"
         remarks.append(
             f"{number} of {root} changed since it was prepared (as {changed[0]}); its pixel counts are those of "
             f"before: check it with `seg dataset check {root}`, or prepare it again"
         )
-    return Dataset(description.name, task, splits, description.pixels, fingerprint, description.categories, remarks)
+    classes = {row.path: row.classes for row in manifest.rows}
+    held = {split: [classes.get(f"masks/{split}/{item.name}.png") for item in items] for split, items in splits.items()}
+    return Dataset(description.name, task, splits, description.pixels, digest, description.categories, remarks, held=held)
 
 
 def is_prepared(root: Path) -> bool:
@@ -152,16 +154,26 @@ class FileRow:
         size: in bytes.
         mtime_ns: when it was changed last, as its file system says.
         sha256: of its content, as hexadecimal digits.
+        classes: those that a mask holds; None where it is none, or was prepared before they were written down.
     """
 
     path: str
     size: int
     mtime_ns: int
     sha256: str
+    classes: tuple[int, ...] | None = None
 
-    def values(self) -> tuple[Any, ...]:
+    @classmethod
+    def of(cls, line: str) -> "FileRow":
+        """Reads a line; raises ValueError where it is damaged."""
+        path, size, mtime_ns, sha256, *more = line.split("\t")
+        classes = tuple(int(index) for index in more[0].split(",") if index != _NONE) if more and more[0] else None
+        return cls(path, int(size), int(mtime_ns), sha256, classes)
+
+    def line(self) -> str:
         """The row as it is written."""
-        return self.path, self.size, self.mtime_ns, self.sha256
+        classes = "" if self.classes is None else ",".join(map(str, self.classes)) or _NONE
+        return "\t".join(map(str, (self.path, self.size, self.mtime_ns, self.sha256, classes)))
 
     def is_there(self, folder: Path) -> bool:
         """Whether the file is there, with this size and time."""
@@ -202,22 +214,18 @@ class Manifest:
         if not path.is_file():
             return cls([])
         try:
-            rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-            return cls([FileRow(name, int(size), int(time), digest) for name, size, time, digest in rows])
+            return cls([FileRow.of(line) for line in path.read_text(encoding="utf-8").split("\n")[1:] if line])
         except ValueError as error:
             raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
 
     def write(self, root: Path) -> None:
         """Writes it, in the order of the paths."""
-        rows = [FileRow.__match_args__, *(row.values() for row in self.rows)]
-        write_text(root / FILES, "".join("\t".join(map(str, row)) + "\n" for row in rows))
+        lines = ["\t".join(FileRow.__match_args__), *(row.line() for row in self.rows)]
+        write_text(root / FILES, "\n".join(lines) + "\n")
 
     def fingerprint(self) -> str:
         """The sha256 over the sorted paths, sizes and hashes."""
-        digest = hashlib.sha256()
-        for row in sorted(self.rows, key=lambda row: row.path):
-            digest.update(f"{row.path}\0{row.size}\0{row.sha256}\n".encode())
-        return digest.hexdigest()
+        return fingerprint(sorted((row.path, row.size, row.sha256) for row in self.rows))
 
     def refresh(self, root: Path) -> list[str]:
         """Hashes the files whose size or time is another than before; gives the paths whose content is another.
@@ -231,11 +239,12 @@ class Manifest:
                 continue
             touched = True
             try:
-                self.rows[place] = row_of(root / row.path, root)
+                found = row_of(root / row.path, root)
             except OSError:
-                self.rows[place] = replace(row, size=0, sha256="gone")
-            if self.rows[place].sha256 != row.sha256:
+                found = replace(row, size=0, sha256="gone")
+            if found.sha256 != row.sha256:
                 changed.append(row.path)
+            self.rows[place] = replace(found, classes=row.classes if found.sha256 == row.sha256 else None)
         if touched and not changed:
             with suppress(SegError):  # of a folder that cannot be written, files are hashed again each time
                 self.write(root)

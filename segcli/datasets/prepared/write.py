@@ -5,18 +5,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, broken, look_closely
-from segcli.datasets.dataset import Dataset, Sample
+from segcli.datasets.check.scan import Look, LookCache, broken, files_of, look_closely
+from segcli.datasets.dataset import Dataset, Sample, classes_among
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
+from segcli.datasets.layouts.pairing import is_plain
+from segcli.datasets.masks import MaskLook
 from segcli.datasets.prepared.format import (
     DESCRIPTION,
     FILES,
@@ -27,7 +28,7 @@ from segcli.datasets.prepared.format import (
     open_prepared,
     row_of,
 )
-from segcli.errors import DataError, UsageError
+from segcli.errors import DataError, FileProblem, UsageError
 from segcli.io.files import going_on_in, write_text
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.parallel import Progress, each, silent
@@ -36,8 +37,7 @@ from segcli.yamlfile import dump_yaml
 
 Linking = Literal["any", "hard", "none"]
 
-_LOOKS, _DONE = ".looks.jsonl", ".done.jsonl"
-_KINDS = ("images", "masks", "instances")
+_DONE = ".done.jsonl"
 _NO_TIME = 315532800  # 1980, for masks that come from no file
 
 
@@ -79,16 +79,23 @@ def prepare(
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
     _refuse_to_replace(target, Path(source.origin))
+    memory = LookCache(source)
     with going_on_in(target) as folder:
-        with closing(LookCache(folder / _LOOKS)) as memory:
-            if source.task is not None and UNDEALT not in source.splits:
-                _write_ahead(source, folder, linking, progress, memory)
-            found = survey(source, options, progress, memory)
+        if source.task is not None and UNDEALT not in source.splits:  # what the values mean is known before any look
+            known = MaskEncoding(source.task, source.value_map, source.colours)
+            _write(source, _PairWriter(folder, _standard(known), linking), memory, progress)
+        found = survey(source, options, progress, memory)
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
         if UNDEALT in found.source.splits:
             raise UsageError(f"{source.origin} holds too few pairs to deal to train and val; name them with --names")
-        _write(replace(found, encoding=_standard(found.settled())), folder, linking, progress)
+        found = replace(found, encoding=_standard(found.settled()))
+        manifest = Manifest(_write(found.source, _PairWriter(folder, found.settled(), linking), memory, progress))
+        _remove_strays(folder, {row.path for row in manifest.rows})
+        manifest.write(folder)
+        write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+        open_prepared(folder)  # what cannot be opened takes no other dataset's place
+        (folder / _DONE).unlink()
     return Preparation(open_prepared(target), found.findings)
 
 
@@ -126,68 +133,43 @@ def _refuse_to_replace(target: Path, origin: Path) -> None:
 class _Job:
     split: str
     item: Pair | Sample
-    look: Look
+    look: Look | None
 
     @property
     def stem(self) -> str:
         return f"{self.split}/{self.item.name}"
 
 
-def _write_ahead(source: Source, folder: Path, linking: Linking, progress: Progress, memory: LookCache) -> None:
-    """Looks at pairs and writes those that are right in one go, where it is known what their values mean."""
-    assert source.task is not None
-    writer = _PairWriter(folder, _standard(MaskEncoding(source.task, source.value_map, source.colours)), linking)
-    done = dict(_read_done(folder))
-    jobs = [(split, item, memory.get(item)) for split, items in source.splits.items() for item in items]
-    waiting = [
-        (split, item)
-        for split, item, look in jobs
-        if isinstance(item, Pair) and (look is None or writer.key(_Job(split, item, look)) not in done)
-    ]
-    with (folder / _DONE).open("a", encoding="utf-8") as journal:
-        work = each(writer.look_and_write, waiting, "checking and writing", progress)
-        for (split, item), (look, rows) in zip(waiting, work, strict=True):
-            memory.put(item, look)
-            if rows:
-                _add_done(journal, writer.key(_Job(split, item, look)), rows)
+def _write(source: Source, writer: "_PairWriter", memory: LookCache, progress: Progress) -> list[FileRow]:
+    """Writes every pair that no earlier attempt has written, but for those that are wrong; gives all files.
 
-
-def _write(found: Survey, folder: Path, linking: Linking, progress: Progress) -> None:
-    """Writes every pair that an earlier attempt has not written, then what describes them."""
-    writer = _PairWriter(folder, found.settled(), linking)
-    jobs = [
-        _Job(split, item, look)
-        for split, items in found.source.splits.items()
-        for item, look in zip(items, found.looks[split], strict=True)
-    ]
-    done = dict(_read_done(folder))
-    _refuse_same_names(jobs)
+    Pairs that nobody has looked at yet are looked at in the same pass.
+    """
+    jobs = [_Job(split, item, memory.get(item)) for split, items in source.splits.items() for item in items]
+    _check_names(jobs)
+    done = dict(_read_done(writer.folder))
     waiting = [job for job in jobs if writer.key(job) not in done]
-    with (folder / _DONE).open("a", encoding="utf-8") as journal:
-        for job, rows in zip(waiting, each(writer.write, waiting, "writing", progress), strict=True):
-            done[writer.key(job)] = rows
-            _add_done(journal, writer.key(job), rows)
-    rows = sorted((row for job in jobs for row in done[writer.key(job)]), key=lambda row: row.path)
-    if not _is_written(rows, folder):
-        _remove_strays(folder, {row.path for row in rows})
-    for name in (_LOOKS, _DONE):
-        (folder / name).unlink(missing_ok=True)
-    manifest = Manifest(rows)
-    manifest.write(folder)
-    write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+    rows = [row for job in jobs for row in done.get(writer.key(job), ())]
+    what = "writing" if all(job.look for job in waiting) else "checking and writing"
+    with (writer.folder / _DONE).open("a", encoding="utf-8") as journal:
+        for job, (look, written) in zip(waiting, each(writer.write, waiting, what, progress), strict=True):
+            memory.put(job.item, look)
+            rows += written
+            if written:
+                lines = [row.line() for row in written]
+                journal.write(json.dumps([writer.key(replace(job, look=look)), lines]) + "\n")
+                journal.flush()
+    return sorted(rows, key=lambda row: row.path)
 
 
-def _refuse_same_names(jobs: Sequence[_Job]) -> None:
-    """Raises DataError where two pairs of a split would be written to the same files."""
+def _check_names(jobs: Sequence[_Job]) -> None:
+    """Raises DataError where a pair's name cannot be listed, or two of a split would be written to the same files."""
     first: dict[str, _Job] = {}
     for job in jobs:
+        if not is_plain(job.item.name):
+            raise DataError(f"{job.item.name!r} ({job.split}) is not named in UTF-8, or is hidden; rename it")
         if first.setdefault(job.stem, job) is not job:
             raise DataError(f"two {job.split} images are called {job.item.name}; rename one")
-
-
-def _is_written(rows: Sequence[FileRow], folder: Path) -> bool:
-    """Whether a folder holds as many files as were written, and so none of an earlier attempt with other files."""
-    return sum(len(files) for kind in _KINDS for _, _, files in os.walk(folder / kind)) == len(rows)
 
 
 def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
@@ -216,24 +198,19 @@ def _read_done(folder: Path) -> Iterator[tuple[str, list[FileRow]]]:
     path = folder / _DONE
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            key, rows = json.loads(line)
-            found = [FileRow(*row) for row in rows]
+            key, lines = json.loads(line)
+            rows = [FileRow.of(line) for line in lines]
         except (ValueError, TypeError):
             continue  # the line at which it was stopped
-        if all(row.is_there(folder) for row in found):
-            yield key, found
-
-
-def _add_done(journal: IO[str], key: str, rows: Sequence[FileRow]) -> None:
-    journal.write(json.dumps([key, [row.values() for row in rows]]) + "\n")
-    journal.flush()
+        if all(row.is_there(folder) for row in rows):
+            yield key, rows
 
 
 def _remove_strays(folder: Path, wanted: set[str]) -> None:
-    for kind in _KINDS:
-        for path in (folder / kind).rglob("*"):
-            if not path.is_dir() and path.relative_to(folder).as_posix() not in wanted:
-                path.unlink()
+    """Removes what an attempt with other files has left."""
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in {*wanted, _DONE}:
+            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -245,50 +222,61 @@ class _PairWriter:
     linking: Linking
 
     def key(self, job: _Job) -> str:
-        """What the written files depend on."""
-        return f"{job.stem} {job.look.image_digest} {job.look.mask_digest} {self._settings}"
+        """What the written files depend on; empty where nobody has looked yet."""
+        return f"{job.stem} {job.look.image_digest} {job.look.mask_digest} {self._settings}" if job.look else ""
 
     @cached_property
     def _settings(self) -> str:
         encoding = (self.encoding.task.to_json(), sorted(self.encoding.value_map.items()), self.encoding.colours)
         return hashlib.sha256(repr((encoding, self.linking)).encode()).hexdigest()
 
-    def look_and_write(self, place: tuple[str, Pair]) -> tuple[Look, list[FileRow]]:
-        """Looks at a pair and writes it, if nothing is wrong with it; gives the files written."""
-        split, pair = place
-        look, mask = look_closely(pair)
-        job = _Job(split, pair, look)
+    def write(self, job: _Job) -> tuple[Look, list[FileRow]]:
+        """Looks at a pair, unless that was done, and writes it, if nothing is wrong with it; gives the files written.
+
+        Raises:
+            FileProblem: if a file of the pair is gone.
+        """
+        look, seen = (job.look, None) if job.look else look_closely(job.item)
         if broken(look) or any(self.encoding.meaning(value) is None for value in look.values or ()):
             return look, []
-        return look, list(self._write_pair(job, pair, mask.pixels() if mask else None))
+        job = replace(job, look=look)
+        try:
+            if isinstance(job.item, Pair):
+                return look, list(self._write_pair(job, job.item, look, seen))
+            return look, list(self._write_made(job, job.item, look))
+        except OSError:
+            for path in files_of(job.item):
+                if not path.exists():
+                    raise FileProblem(f"{path} was there and is gone; put it back, and go on", "missing") from None
+            raise
 
-    def write(self, job: _Job) -> list[FileRow]:
-        """Writes a pair; gives the files written."""
-        if isinstance(job.item, Pair):
-            source = job.item.mask
-            values = source.values(*job.look.size) if source and job.look.size else None
-            return list(self._write_pair(job, job.item, values))
-        image, mask = job.item.read()
+    def _write_made(self, job: _Job, item: Sample, look: Look) -> Iterator[FileRow]:
+        image, mask = item.read()
         path = self.folder / "images" / f"{job.stem}.png"
         write_image(path, image)
         os.utime(path, (_NO_TIME, _NO_TIME))
-        return [row_of(path, self.folder), self._write_mask("masks", job, mask, self.encoding.task.palette, None)]
+        yield row_of(path, self.folder)
+        yield self._write_mask(job, mask, look, None)
 
-    def _write_pair(self, job: _Job, pair: Pair, values: Mask | None) -> Iterator[FileRow]:
+    def _write_pair(self, job: _Job, pair: Pair, look: Look, seen: MaskLook | None) -> Iterator[FileRow]:
         path = self.folder / "images" / f"{job.stem}{pair.image.suffix.lower()}"
         _link(pair.image, path, self.linking)
-        yield row_of(path, self.folder, job.look.image_digest)
-        if pair.mask is None or values is None:
+        yield row_of(path, self.folder, look.image_digest)
+        if pair.mask is None or look.size is None:
             return
+        values = seen.pixels() if seen else pair.mask.values(*look.size)
         mask = self.encoding.encode(values, pair.mask.path)
-        yield self._write_mask("masks", job, mask, self.encoding.task.palette, pair.mask.path)
+        yield self._write_mask(job, mask, look, pair.mask.path)
         instances = pair.mask.instances(mask.shape[0], mask.shape[1])
         if instances is not None:
-            yield self._write_mask("instances", job, instances, None, pair.mask.path)
+            yield self._write_png("instances", job, encode_mask(instances, deep=True), pair.mask.path)
 
-    def _write_mask(self, kind: str, job: _Job, mask: Any, palette: Any, source: Path | None) -> FileRow:
+    def _write_mask(self, job: _Job, mask: Mask, look: Look, source: Path | None) -> FileRow:
+        row = self._write_png("masks", job, encode_mask(mask, self.encoding.task.palette), source)
+        return replace(row, classes=classes_among(look.values or {}, self.encoding))
+
+    def _write_png(self, kind: str, job: _Job, content: bytes, source: Path | None) -> FileRow:
         path = self.folder / kind / f"{job.stem}.png"
-        content = encode_mask(mask, palette, deep=palette is None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)  # in a folder that is not in its place yet; a torn file stands in no journal
         # A converted mask keeps its source's time, so that preparing again gives the same folder.

@@ -20,7 +20,6 @@ from segcli.components.augmentations import Light
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset as Samples
 from segcli.datasets.dataset import Sample
-from segcli.datasets.holders import find_holders
 from segcli.datasets.open import open_dataset
 from segcli.engine.training.cache import cached
 from segcli.engine.training.crops import Crop, CropPlan, cut, largest_share, paste
@@ -45,7 +44,10 @@ def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE
     def progress(*place: Any) -> None:
         observe(Progressed(*place))
 
-    dataset = open_dataset(config.dataset, progress)
+    # The first process of a machine decodes what changed; the others find in its cache what it saw.
+    dataset = open_dataset(config.dataset, progress) if processes.local_rank == 0 else None
+    processes.gather(None)
+    dataset = dataset or open_dataset(config.dataset, progress)
     for remark in dataset.remarks:
         observe(Said(remark))
     folder = next(path for path in (config.output_dir, *config.output_dir.resolve().parents) if path.is_dir())
@@ -62,7 +64,12 @@ def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE
 
 
 def training_crops(
-    config: RunConfig, dataset: Samples, samples: Sequence[Sample], fill: Colour, progress: Progress = silent
+    config: RunConfig,
+    dataset: Samples,
+    samples: Sequence[Sample],
+    fill: Colour,
+    progress: Progress = silent,
+    processes: Processes = ALONE,
 ) -> "TrainingCrops":
     """The crops that a config asks for.
 
@@ -72,6 +79,7 @@ def training_crops(
         samples: its train split, as it is or cached.
         fill: colour of padding.
         progress: told of each mask that is read to find its classes, where a draw depends on them.
+        processes: those that train together; the leading one reads the masks for all.
 
     Raises:
         ConfigError: if the augmentation names a class or a transform that there is not.
@@ -79,7 +87,9 @@ def training_crops(
     """
     side, augmentation, balance = config.train.image_size, config.augmentation, config.train.class_balance
     pasted = augmentation.pasted_classes(dataset.task, dataset.class_share("train"))
-    asked = balance > 0 or (augmentation.copy_paste > 0 and pasted)
+    holders: Sequence[Sequence[int]] = ()
+    if balance > 0 or (augmentation.copy_paste > 0 and pasted):
+        holders = processes.lead(dataset.samples_with_class("train", progress) if processes.leads else ())
     return TrainingCrops(
         samples,
         (side, side) if isinstance(side, int) else side,
@@ -88,7 +98,7 @@ def training_crops(
         fill,
         dataset.task.ignore_index,
         balance,
-        find_holders(dataset.split("train"), dataset.task, progress) if asked else (),
+        holders,
         pasted,
     )
 

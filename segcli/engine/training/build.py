@@ -221,7 +221,7 @@ def _batches(
     config: RunConfig, dataset: Dataset, card: ModelCard, processes: Processes, progress: Progress
 ) -> TrainingBatches:
     red, green, blue = (round(255 * channel) for channel in card.mean)
-    crops = training_crops(config, dataset, dataset.split("train"), (red, green, blue), progress)
+    crops = training_crops(config, dataset, dataset.split("train"), (red, green, blue), progress, processes)
     assert config.train.batch_size != "auto"
     workers = pick_workers(config.train.workers, processes.local_count)
     return TrainingBatches(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,13 @@ from typer.testing import Result
 
 from segcli.datasets.check.scan import inspect, look_at
 from segcli.datasets.layouts import camvid, folder, shapes
-from segcli.datasets.layouts.base import Options, Source
+from segcli.datasets.layouts.base import UNDEALT, Options, Source
 from segcli.datasets.open import open_folders
-from segcli.datasets.prepared import write as prepared_module
 from segcli.datasets.prepared.format import open_prepared, prepared_source
-from segcli.datasets.prepared.write import prepare
+from segcli.datasets.prepared.write import Linking, prepare
 from segcli.errors import DataError, SegError, UsageError
 from segcli.io.files import going_on_in, only_one
-from segcli.parallel import each
+from segcli.task import Task
 
 
 def content(root: Path) -> dict[str, tuple[str, int]]:
@@ -56,6 +56,23 @@ def stopping_at(number: int) -> Callable[[str, int, int], None]:
     return progress
 
 
+class Told:
+    """A progress that keeps how many pairs were to be worked on, by what was done."""
+
+    def __init__(self) -> None:
+        self.work: dict[str, int] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.work[what] = total
+
+
+def age(root: Path) -> None:
+    """Makes all files a minute older: what was seen of files that just changed is not kept."""
+    for path in root.rglob("*.*"):
+        if path.is_file():
+            os.utime(path, ns=(0, path.stat().st_mtime_ns - 60 * 10**9))
+
+
 SOURCES = {
     "layout": lambda root: camvid.find(root / "camvid"),
     "folder": lambda root: folder.find(root / "mine", Options()),
@@ -64,21 +81,18 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("stop", [1, 3])
-def test_an_interrupted_preparation_goes_on_to_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, stop: int
-) -> None:
+def test_an_interrupted_preparation_goes_on_to_the_same_bytes(tmp_path: Path, kind: str, stop: int) -> None:
     write_camvid(tmp_path / "camvid")
     write_pairs(tmp_path / "mine", 6)
+    age(tmp_path)
     source = SOURCES[kind](tmp_path)
     prepare(source, tmp_path / "whole")
     with pytest.raises(Stop):
         prepare(source, tmp_path / "broken", progress=stopping_at(stop))
     assert not (tmp_path / "broken").exists()
-    written: list[str] = []
-    encode = prepared_module.encode_mask
-    monkeypatch.setattr(prepared_module, "encode_mask", lambda *args, **kw: written.append("") or encode(*args, **kw))
-    made = prepare(source, tmp_path / "broken")
-    assert len(written) <= sum(map(len, made.dataset.splits.values())) - stop + 1
+    told = Told()
+    made = prepare(source, tmp_path / "broken", progress=told)
+    assert told.work == {"writing": sum(map(len, made.dataset.splits.values())) - stop + 1}
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
     assert [path.name for path in tmp_path.glob(".*")] == []
 
@@ -98,10 +112,10 @@ def test_a_source_that_changed_meanwhile_is_written_anew(tmp_path: Path) -> None
 
 def test_signals_leave_no_half_dataset(tmp_path: Path) -> None:
     """The whole command, stopped while it works with several processes, goes on to the same result."""
+    rng = np.random.default_rng(0)
     for split, number in (("train", 300), ("val", 60)):
         for name in (split, f"{split}annot"):
             (tmp_path / "native" / name).mkdir(parents=True)
-        rng = np.random.default_rng(0)
         for index in range(number):
             image = Image.fromarray(rng.integers(0, 255, (120, 160, 3), np.uint8))
             image.save(tmp_path / "native" / split / f"{index}.jpg")
@@ -111,8 +125,8 @@ def test_signals_leave_no_half_dataset(tmp_path: Path) -> None:
     subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True)
     # A shell's background jobs ignore it, and so would the command.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    codes = {}
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+    codes = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         running = subprocess.Popen(
             [*command, "out"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -123,10 +137,10 @@ def test_signals_leave_no_half_dataset(tmp_path: Path) -> None:
             time.sleep(0.005)
         os.killpg(running.pid, number)
         _, stderr = running.communicate(timeout=30)
-        codes[running.returncode] = code
+        codes.append(running.returncode)
         assert b"Traceback" not in stderr, stderr.decode()
         assert not (tmp_path / "out").exists()
-    assert all(got == wanted for got, wanted in codes.items())
+    assert codes == [130, 143, -signal.SIGKILL]
     subprocess.run([*command, "out"], cwd=tmp_path, check=True, capture_output=True)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
@@ -201,31 +215,6 @@ def test_the_fingerprint_is_that_of_sorted_paths_sizes_and_hashes(tmp_path: Path
     assert made.fingerprint == digest.hexdigest()
 
 
-def square(number: int) -> int:
-    if number < 0:
-        raise SegError("negative")
-    return number * number
-
-
-def test_several_processes_give_results_in_order() -> None:
-    told: list[tuple[str, int, int]] = []
-    found = list(each(square, range(300), "squaring", lambda *progress: told.append(progress), processes=2))
-    assert found == [number**2 for number in range(300)]
-    assert told[-1] == ("squaring", 300, 300)
-    with pytest.raises(SegError, match="negative"):
-        list(each(square, [*range(100), -1, *range(100)], "squaring", processes=2))
-
-
-def die(number: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def test_a_process_that_is_killed_is_told() -> None:
-    with pytest.raises(SegError, match="a process that reads files was killed"):
-        list(each(die, range(100), "dying", processes=2))
-
-
 def test_processes_see_what_one_sees(tmp_path: Path) -> None:
     source = folder.find(write_pairs(tmp_path, 20), Options())
     assert inspect(source.splits, processes=2) == {
@@ -268,3 +257,49 @@ def test_an_interrupted_preparation_of_drawn_samples_goes_on(tmp_path: Path) -> 
         prepare(few, tmp_path / "out", progress=stopping_at(3))
     assert prepare(few, tmp_path / "out").dataset.class_pixels == whole.class_pixels
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_after_a_refusal_only_what_was_mended_is_looked_at_again(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "mine", 8)
+    mask = tmp_path / "mine" / "masks" / "003.png"
+    whole = mask.read_bytes()
+    mask.write_bytes(whole[:60])
+    age(tmp_path)
+    for number in (8, 0):  # what was seen of the damaged file is known the second time, too
+        told = Told()
+        with pytest.raises(DataError, match=r"003.png is damaged"):
+            prepare(folder.find(tmp_path / "mine", Options()), tmp_path / "out", progress=told)
+        assert told.work == ({"checking files": number} if number else {})
+    mask.write_bytes(whole)
+    told = Told()
+    prepare(folder.find(tmp_path / "mine", Options()), tmp_path / "out", progress=told)
+    assert told.work == {"checking files": 1, "writing": 8}
+
+
+def test_what_cannot_be_opened_takes_no_datasets_place(tmp_path: Path) -> None:
+    prepare(camvid.find(write_camvid(tmp_path / "native")), tmp_path / "out")
+    before = content(tmp_path / "out")
+    found = folder.find(write_pairs(tmp_path / "mine", 4), Options())
+    one, other, third, _ = found.splits[UNDEALT]
+    # the folder images/train/0.jpg looks like an image of the same stem as images/train/0.png
+    train = [replace(one, name="0"), replace(other, name="0.jpg/a")]
+    source = Source("x", str(tmp_path / "mine"), {"train": train, "val": [third]}, Task.of("abc"))
+    with pytest.raises(DataError, match="the same stem"):
+        prepare(source, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize("linking", ["any", "hard", "none"])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_source_file_that_vanishes_is_named(tmp_path: Path, linking: Linking, kind: str) -> None:
+    write_pairs(tmp_path / "mine", 6)
+    gone = next((tmp_path / "mine" / kind).glob("*4.png"))
+
+    def vanish(what: str, done: int, total: int) -> None:
+        if (what, done) == ("checking files", total):
+            gone.unlink()
+
+    with pytest.raises(DataError, match=rf"{kind}/004.png.*(is gone|no such file)"):
+        prepare(folder.find(tmp_path / "mine", Options()), tmp_path / "out", linking=linking, progress=vanish)
+    assert not (tmp_path / "out").exists()

@@ -59,7 +59,7 @@ def test_voc_follows_its_lists(tmp_path: Path) -> None:
     home = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (home / folder).mkdir(parents=True)
-    for split, names in (("train", ["a", "b"]), ("val", ["c"])):
+    for split, names in (("train", ["a", "b"]), ("val", ["c", "d"])):
         (home / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
         for name in names:
             image, mask = draw_pair(ord(name))

@@ -1,5 +1,7 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +11,13 @@ from PIL import Image
 
 from segcli.components.augmentations import Aerial, Custom, Light, Medical, Medium, Road, Strong
 from segcli.config import DatasetConfig, RunConfig
-from segcli.datasets.dataset import Sample
-from segcli.datasets.holders import find_holders
+from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.open import open_dataset
 from segcli.engine.training.batches import TrainingBatches, TrainingCrops, training_crops
 from segcli.engine.training.crops import largest_share
+from segcli.engine.training.distributed import Processes
 from segcli.engine.training.order import Turn
 from segcli.errors import ConfigError, DataError, UsageError
-from segcli.task import Task
 
 FILL = (1, 2, 3)
 
@@ -118,15 +119,15 @@ def step_tensors(source: TrainingBatches, epoch: int, start: int = 0) -> list[to
     ]
 
 
-def drawing_crops(samples: Sequence[Sample], balance: float = 0.5, **options: object) -> TrainingCrops:
+def drawing_crops(dataset: Dataset, balance: float = 0.5, **options: object) -> TrainingCrops:
     """Crops whose draw depends on classes in every way."""
     augmentation = Medium(copy_paste=0.5, max_class_share=0.8, **options)
-    holders = find_holders(samples, Task.of("abc"))
+    samples, holders = dataset.split("train"), dataset.samples_with_class("train")
     return TrainingCrops(samples, (32, 32), augmentation, 0, FILL, 255, balance, holders, pasted=[1, 2])
 
 
 def test_processes_see_together_what_one_sees(tiny: Callable[..., RunConfig]) -> None:
-    crops = drawing_crops(open_dataset(tiny().dataset).split("train"))
+    crops = drawing_crops(open_dataset(tiny().dataset))
     whole = step_tensors(TrainingBatches(crops, 4, 0), 1)
     assert [len(step) for step in whole] == [4, 2]
     in_parts = step_tensors(TrainingBatches(crops, 2, 1, accumulate=2), 1)
@@ -171,7 +172,7 @@ def test_a_sample_with_two_turns_is_cropped_twice(tiny: Callable[..., RunConfig]
     assert torch.equal(first[0], crops[Turn(0, 1, 4)][0])
 
 
-def write_corner(folder: Path) -> Sequence[Sample]:
+def write_corner(folder: Path) -> Dataset:
     """Images whose class 1 is a corner of 6×6, and one of them with class 2 beside it."""
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
@@ -182,12 +183,12 @@ def write_corner(folder: Path) -> Sequence[Sample]:
         Image.fromarray(mask).save(folder / "masks" / f"{index}.png")
         Image.fromarray(mask * 100).convert("RGB").save(folder / "images" / f"{index}.png")
     folders = {f"{split}_{kind}_dir": folder / kind for split in ("train", "val") for kind in ("images", "masks")}
-    return open_dataset(DatasetConfig(**folders)).split("train")
+    return open_dataset(DatasetConfig(**folders))
 
 
 def test_balanced_crops_show_the_class_they_are_drawn_for(tmp_path: Path) -> None:
-    samples = write_corner(tmp_path)
-    holders = find_holders(samples, Task.of("abc"))
+    dataset = write_corner(tmp_path)
+    samples, holders = dataset.split("train"), dataset.samples_with_class("train")
     crops = TrainingCrops(samples, (24, 24), Light(scale=(1.0, 1.5)), 0, FILL, 255, 1.0, holders)
     wanted = []
     for epoch in range(20):
@@ -203,7 +204,7 @@ def test_balanced_crops_show_the_class_they_are_drawn_for(tmp_path: Path) -> Non
 
 
 def test_a_crop_of_one_class_is_drawn_again(tmp_path: Path) -> None:
-    samples = write_corner(tmp_path)
+    samples = write_corner(tmp_path).split("train")
 
     def shares(most: float) -> list[float]:
         crops = TrainingCrops(samples, (24, 24), Light(scale=(1.0, 1.0), max_class_share=most), 0, FILL, 255)
@@ -218,8 +219,8 @@ def test_a_crop_of_one_class_is_drawn_again(tmp_path: Path) -> None:
 
 
 def test_copy_paste_brings_pixels_with_their_labels(tmp_path: Path) -> None:
-    samples = write_corner(tmp_path)
-    holders = find_holders(samples, Task.of("abc"))
+    dataset = write_corner(tmp_path)
+    samples, holders = dataset.split("train"), dataset.samples_with_class("train")
 
     def crops(**options: object) -> TrainingCrops:
         augmentation = Light(scale=(1.0, 1.0), **options)
@@ -239,7 +240,7 @@ def test_copy_paste_brings_pixels_with_their_labels(tmp_path: Path) -> None:
 
 
 def test_the_preview_shows_the_first_crops_of_the_first_epoch(tiny: Callable[..., RunConfig]) -> None:
-    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset).split("train")), 3, 0)
+    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset)), 3, 0)
     ((images, masks),) = next(source.epoch(0))
     for (image, mask), expected, labels in zip(source.preview(3), images, masks, strict=True):
         assert torch.equal(image, expected)
@@ -275,11 +276,30 @@ def test_a_config_gives_the_crops_it_asks_for(tiny: Callable[..., RunConfig]) ->
     balanced = made(train={"class_balance": 0.25})
     assert balanced.order.balance == 0.25
     assert balanced.order.holders == [list(range(6))] * 3
-    assert told == ["looking for classes"] * 6
+    assert told == []  # opening the folders has shown what each mask holds
     pasting = made(augmentation={"name": "light", "copy_paste": 1.0, "copy_paste_classes": ["class_1", "class_2"]})
     assert isinstance(pasting[Turn(0, 0, 0)], tuple)
-    assert len(told) == 6
+    assert told == []
     with pytest.raises(
         ConfigError, match=r"augmentation.copy_paste_classes: unknown class 'clas_2'; did you mean class_2\?"
     ):
         made(augmentation={"name": "light", "copy_paste_classes": ["clas_2"]})
+
+
+def test_the_leading_process_reads_the_masks_for_all(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(train={"class_balance": 0.5})
+    dataset = replace(open_dataset(config.dataset), held={})
+    told: list[str] = []
+
+    class Second(Processes):
+        """The second of two processes, whose first has found class 2 in sample 4 alone."""
+
+        def lead(self, value: Any) -> Any:
+            return [[], [], [4]]
+
+    crops = training_crops(
+        config, dataset, dataset.split("train"), FILL, lambda what, *_: told.append(what), Second(1, 2)
+    )
+    assert (crops.order.holders, told) == ([[], [], [4]], [])
+    training_crops(config, dataset, dataset.split("train"), FILL, lambda what, *_: told.append(what))
+    assert told == ["looking for classes"] * 6
