@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import Severity, severity_of
@@ -16,10 +15,9 @@ from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
 from segcli.errors import DataError
-from segcli.io.images import TURNS, Mask, Pixels, colour_values, decode, mask_values, write_image
+from segcli.io.images import Mask, Pixels, decode, read_deep, read_mask, upright, write_image
 
 _ASPECT = 0.01  # relative difference of aspect up to which a mask may be scaled to its image
-_ORIENTATION = 274  # EXIF tag
 _RARE = 0.005  # share of a lossy mask's pixels below which a value is noise
 _FAR = 32  # between values that compression does not confuse
 _MENDABLE = {
@@ -115,7 +113,7 @@ class _Mender:
         hopeless = [
             finding
             for finding in findings
-            if finding.kind not in _MENDABLE or (deep and finding.kind == "deep-image" and _deep(pair.image) is None)
+            if finding.kind not in _MENDABLE or (deep and finding.kind == "deep-image" and read_deep(pair.image) is None)
         ]
         if hopeless:
             self.left_out[str(hopeless[0].file)] = hopeless[0].message
@@ -126,11 +124,11 @@ class _Mender:
             write_image(image, _narrowed(pair.image, self.largest if deep else 255))
         mask = None
         if pair.mask is not None:
-            with Image.open(pair.image) as opened:
-                size, raw, turn = _upright_size(opened)
-            mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, raw, turn)
-            if any(finding.kind == "size-mismatch" for finding in findings) and not mask.fits():
-                mismatch = next(finding for finding in findings if finding.kind == "size-mismatch")
+            mismatch = next((finding for finding in findings if finding.kind == "size-mismatch"), None)
+            decoded = decode(pair.image, first_page=True) if mismatch or look.size is None else None
+            size, orientation = (decoded.size, decoded.orientation) if decoded else (look.size, 1)
+            mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, orientation)
+            if mismatch and not mask.fits():
                 self.left_out[str(mismatch.file)] = mismatch.message
                 return None
         for finding in findings:
@@ -139,34 +137,15 @@ class _Mender:
         return replace(pair, image=image, mask=mask)
 
 
-def _upright_size(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Height and width upright, those in the file, and the EXIF orientation."""
-    orientation = int(image.getexif().get(_ORIENTATION, 1))
-    raw = (image.height, image.width)
-    return (raw[::-1] if orientation >= 5 else raw), raw, orientation
-
-
-def _deep(path: Path) -> Mask | None:
-    """The integers of an image of more than 8 bits, H×W or H×W×3 RGB; None where it holds something else."""
-    image = decode(path, first_page=True).image
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        return None if values.min() < 0 else values
-    if image.mode == "RGB":  # Pillow has narrowed it
-        colours: Mask | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        return None if colours is None or colours.ndim != 3 or colours.shape[2] != 3 else colours[..., ::-1]
-    return None
-
-
 def _largest_value(files: Sequence[Path]) -> int:
     """The largest value of as many bits as the deepest of some images uses, so that all are scaled alike."""
-    deepest = max((int(values.max()) for file in files if (values := _deep(file)) is not None), default=0)
+    deepest = max((int(values.max()) for file in files if (values := read_deep(file)) is not None), default=0)
     return (1 << max(deepest.bit_length(), 8)) - 1
 
 
 def _narrowed(path: Path, largest: int) -> Pixels:
     """An image of more than 8 bits, or the first page of several, as H×W×3 uint8."""
-    values = _deep(path) if largest > 255 else None
+    values = read_deep(path) if largest > 255 else None
     if values is None:
         return np.array(decode(path, first_page=True).image.convert("RGB"))
     narrow = np.round(values.astype(np.float64) * (255 / largest)).clip(0, 255).astype(np.uint8)
@@ -182,7 +161,6 @@ class MendedMask:
         encoding: what its values mean.
         wrong: kinds of findings to mend.
         size: height and width of the image, upright.
-        raw: those in the image's file.
         orientation: the image's EXIF orientation.
     """
 
@@ -190,7 +168,6 @@ class MendedMask:
     encoding: MaskEncoding
     wrong: frozenset[str] | set[str]
     size: tuple[int, int]
-    raw: tuple[int, int]
     orientation: int
 
     @property
@@ -202,7 +179,7 @@ class MendedMask:
         """Whether the mask can be brought to the image's size."""
         height, width = self._raw_values().shape
         same_aspect = abs(width * self.size[0] / (height * self.size[1]) - 1) <= _ASPECT
-        return same_aspect or (self.orientation != 1 and (height, width) == self.raw)
+        return same_aspect or (height, width) == self._unturned
 
     def values(self, height: int, width: int) -> Mask:
         """The class indices, mended."""
@@ -218,15 +195,19 @@ class MendedMask:
 
     def _raw_values(self) -> Mask:
         if isinstance(self.source, MaskFile) and "pages" in self.wrong:
-            image = decode(self.source.path, first_page=True).image
-            return colour_values(image) if self.source.colours else mask_values(image, self.source.path)
+            return read_mask(self.source.path, self.source.colours, first_page=True)
         return self.source.values(*self.size)
+
+    @property
+    def _unturned(self) -> tuple[int, int]:
+        """Height and width of the image as its file has them."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
 
     def _resized(self, values: Mask) -> Mask:
         if values.shape == self.size:
             return values
-        if values.shape == self.raw and self.orientation != 1:
-            return np.asarray(Image.fromarray(values).transpose(TURNS[self.orientation]))
+        if values.shape == self._unturned:
+            return upright(values, self.orientation)
         height, width = self.size
         scaled: Mask = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return scaled

@@ -236,14 +236,14 @@ def test_a_mended_copy_is_clean_and_the_source_untouched(
     assert set(np.unique(lossy)) <= {0, 1, 2, 255}
 
 
-def test_masks_are_scaled_and_turned_to_their_images(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_masks_are_scaled_and_turned_to_their_images(tmp_path: Path, suffix: str) -> None:
     root = write_clean(tmp_path / "src")
     mask = blocks(3, 48)
     Image.fromarray(mask).save(root / "masks/train/0003.png")
-    image = photo(4).resize((96, 60))
     exif = Image.Exif()
     exif[274] = 6
-    image.save(root / "images/train/0004.png", exif=exif)
+    replace(root / "images/train/0004.png", photo(4).resize((96, 60)), suffix, exif=exif)
     unturned = np.zeros((60, 96), np.uint8)
     unturned[:, 48:] = 1
     Image.fromarray(unturned).save(root / "masks/train/0004.png")
@@ -251,12 +251,12 @@ def test_masks_are_scaled_and_turned_to_their_images(tmp_path: Path) -> None:
     assert found(report) == {
         ("size-mismatch", str(root / "masks/train/0003.png")),
         ("size-mismatch", str(root / "masks/train/0004.png")),
-        ("exif", str(root / "images/train/0004.png")),
+        ("exif", str(root / f"images/train/0004{suffix}")),
     }
     write_mended(report, tmp_path / "out")
     assert np.array_equal(read_mask(tmp_path / "out/masks/train/0003.png"), mask.repeat(2, 0).repeat(2, 1))
     turned = read_mask(tmp_path / "out/masks/train/0004.png")
-    assert turned.shape == read_image(tmp_path / "out/images/train/0004.png").shape[:2] == (96, 60)
+    assert turned.shape == read_image(tmp_path / f"out/images/train/0004{suffix}").shape[:2] == (96, 60)
     assert (turned[48:] == 1).all()
     assert (turned[:48] == 0).all()
 
