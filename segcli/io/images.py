@@ -273,7 +273,7 @@ def decode(path: Path, content: bytes | None = None, first_page: bool = False) -
     """
     try:
         # Of a path, Pillow maps uncompressed TIFF files into memory, and garbles those that must be turned.
-        with (path.open("rb") if content is None else io.BytesIO(content)) as stream, Image.open(stream) as image:
+        with path.open("rb") if content is None else io.BytesIO(content) as stream, Image.open(stream) as image:
             depth = _depth(image)
             orientation = image.getexif().get(_ORIENTATION, 1)
             pages = _pages(image)

@@ -205,7 +205,9 @@ def test_images_and_masks_are_turned_upright_once(tmp_path: Path, orientation: i
         assert np.array_equal(read_image(tmp_path / name), upright), name
         Image.fromarray(PHOTO[..., 0]).save(tmp_path / name, exif=exif)
         assert np.array_equal(read_mask(tmp_path / name), upright[..., 0]), name
-        assert next(load_image(tmp_path / name).peculiarities(), "upright") == ("exif" if orientation > 1 else "upright")
+        assert next(load_image(tmp_path / name).peculiarities(), "upright") == (
+            "exif" if orientation > 1 else "upright"
+        )
         Image.fromarray(PHOTO[..., 0].astype(np.uint16) * 99).save(tmp_path / name, exif=exif)
         assert np.array_equal(read_deep(tmp_path / name), upright[..., 0].astype(np.uint16) * 99), name
 

@@ -113,7 +113,8 @@ class _Mender:
         hopeless = [
             finding
             for finding in findings
-            if finding.kind not in _MENDABLE or (deep and finding.kind == "deep-image" and read_deep(pair.image) is None)
+            if finding.kind not in _MENDABLE
+            or (deep and finding.kind == "deep-image" and read_deep(pair.image) is None)
         ]
         if hopeless:
             self.left_out[str(hopeless[0].file)] = hopeless[0].message

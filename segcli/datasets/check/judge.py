@@ -1,14 +1,11 @@
 """A source that has been looked at: its classes and splits are settled, and what is wrong with it is known."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from segcli.datasets.check.alike import nearest_alike
 from segcli.datasets.check.kinds import refuse_errors
 from segcli.datasets.check.scan import Look, LookCache, inspect
 from segcli.datasets.dataset import SPLITS, FileSample, Sample
@@ -17,9 +14,6 @@ from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.splits import DEFAULT_RATIOS, Dealt, deal, pick
 from segcli.errors import DataError, FileProblem, UsageError
 from segcli.parallel import Progress, silent
-
-ALIKE = 10
-"""Bits of 256 in which the perceptual hashes of two images may differ for the images to count as alike."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ def survey(
         except UsageError:
             if options.ratios is not None or options.names or options.group_by is not None:
                 raise  # what was asked for cannot be; else there are just too few to deal
-    findings = [*source.findings, *problems, *_judge(source, encoding, looks)]
+    findings = [*source.findings, *problems, *_judge(source, encoding, looks, progress)]
     return Survey(source, encoding, looks, findings, undealt and not options.names)
 
 
@@ -152,7 +146,9 @@ def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
     return frozenset(index for index in meanings if index is not None and index != encoding.task.ignore_index)
 
 
-def _judge(source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _judge(
+    source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]], progress: Progress
+) -> Iterator[Finding]:
     for split, items in source.splits.items():
         for item, look in zip(items, looks[split], strict=True):
             values = list(_judge_values(item, look, encoding)) if encoding else []
@@ -162,7 +158,7 @@ def _judge(source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Se
     if encoding:
         yield from _unseen_classes(source, encoding, looks)
     yield from _duplicates(source, looks)
-    yield from _near_duplicates(source, looks)
+    yield from _near_duplicates(source, looks, progress)
 
 
 def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> Iterator[Finding]:
@@ -221,32 +217,13 @@ def _from_test_down(split: str) -> int:
     return -SPLITS.index(split) if split in SPLITS else 1
 
 
-def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]], progress: Progress) -> Iterator[Finding]:
     """Images of two splits that hardly differ: frames of one video, the same photo scaled or stored anew."""
-    hashes = {split: _as_words([look.likeness for look in found]) for split, found in looks.items()}
-    telling = {split: [_tells(look.likeness) for look in found] for split, found in looks.items()}
+    hashes = {split: [look.likeness for look in found] for split, found in looks.items()}
     for one, other in combinations(sorted(looks, key=_from_test_down), 2):
-        alike: dict[int, tuple[int, int]] = defaultdict(lambda: (ALIKE + 1, -1))
-        for place, words in enumerate(hashes[one]):
-            if not telling[one][place]:
-                continue
-            distances = np.bitwise_count(hashes[other] ^ words).sum(axis=1)
-            for match in np.flatnonzero(distances <= ALIKE).tolist():
-                alike[match] = min(alike[match], (int(distances[match]), place))
-        for match, (distance, place) in alike.items():
+        for match, (distance, place) in nearest_alike(hashes[other], hashes[one], progress).items():
             a, b = source.splits[other][match], source.splits[one][place]
             same = looks[other][match].image_digest == looks[one][place].image_digest
-            if isinstance(a, Pair) and isinstance(b, Pair) and not same and telling[other][match]:
+            if isinstance(a, Pair) and isinstance(b, Pair) and not same:
                 message = f"{a.image} ({other}) looks like {b.image} ({one}): {distance} of 256 bits differ"
                 yield Finding("near-duplicate", a.image, message)
-
-
-def _tells(likeness: int) -> bool:
-    """Whether a hash says anything: those of flat pictures are nearly all 0, or nearly all 1."""
-    return 3 * ALIKE <= likeness.bit_count() <= 256 - 3 * ALIKE
-
-
-def _as_words(hashes: Sequence[int]) -> NDArray[np.uint64]:
-    """256-bit numbers as N×4 words."""
-    content = b"".join(number.to_bytes(32) for number in hashes)
-    return np.frombuffer(content, np.uint64).reshape(-1, 4)
