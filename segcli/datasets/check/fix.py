@@ -11,19 +11,17 @@ from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import Severity, severity_of
 from segcli.datasets.check.scan import Look
 from segcli.datasets.dataset import Sample
-from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.encoding import MaskEncoding, MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
 from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels, decode, read_deep, read_mask, upright, write_image
 
 _ASPECT = 0.01  # relative difference of aspect up to which a mask may be scaled to its image
-_RARE = 0.005  # share of a lossy mask's pixels below which a value is noise
-_FAR = 32  # between values that compression does not confuse
 _MENDABLE = {
     "size-mismatch": "mask scaled or turned to the image's size",
     "unknown-values": "pixels of values without a class ignored",
-    "lossy-mask": "odd pixels given the value of the nearest sound one",
+    "lossy-mask": "odd pixels given the nearest of its sound values, which is a guess",
     "deep-image": "full range scaled to 8 bits",
     "pages": "first page kept",
     "instances": "objects left out",
@@ -56,9 +54,12 @@ def mend(found: Survey, folder: Path) -> Mending:
         DataError: if it is not known what the mask values mean, or nothing is left.
     """
     encoding = found.settled()
+    if found.in_doubt:
+        doubt = next(finding for finding in found.findings if finding.kind in {"unknown-values", "lossy-mask"})
+        raise DataError(f"{doubt.message} (nothing was written: what is no class is known once --classes names them)")
     findings: dict[Path, list[Finding]] = {}
     for finding in found.findings:
-        if severity_of(finding) is Severity.ERROR or finding.kind == "all-ignored":
+        if severity_of(finding) is Severity.ERROR or finding.kind in _ALSO_MENDED:
             findings.setdefault(finding.file, []).append(finding)
     changed: dict[str, str] = {}
     left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
@@ -74,10 +75,20 @@ def mend(found: Survey, folder: Path) -> Mending:
     origin = found.source.origin
     if not all(splits.values()):
         raise DataError(f"nothing of {origin} would be left in a split; nothing was written")
-    source = Source(found.source.name, origin, splits, encoding.task, categories=found.source.categories)
+    guessed = [*found.source.guessed]
+    for split, items in splits.items():
+        guessed += [f"{split}/{item.name}" for item in items if isinstance(item, Pair) and _is_guessed(item)]
+    source = Source(
+        found.source.name, origin, splits, encoding.task, categories=found.source.categories, guessed=guessed
+    )
     return Mending(source, changed, left_out)
 
 
+def _is_guessed(pair: Pair) -> bool:
+    return isinstance(pair.mask, MendedMask) and "lossy-mask" in pair.mask.wrong
+
+
+_ALSO_MENDED = {"all-ignored", "jpeg-mask"}
 _ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}
 
 
@@ -114,6 +125,7 @@ class _Mender:
             finding
             for finding in findings
             if finding.kind not in _MENDABLE
+            or (finding.kind == "lossy-mask" and not self.encoding.tells_apart())
             or (deep and finding.kind == "deep-image" and read_deep(pair.image) is None)
         ]
         if hopeless:
@@ -221,31 +233,13 @@ class MendedMask:
         if "lossy-mask" not in self.wrong:
             table = np.array([self.encoding.task.ignore_index if meaning is None else meaning for meaning in meanings])
             return table[place].astype(self.encoding.dtype)
-        # Where 255 means class 1, a 1 is noise.
-        moved = set(self.encoding.value_map.values())
-        meant = [
-            meaning is not None and (value in self.encoding.value_map or meaning not in moved)
-            for value, meaning in zip(present.tolist(), meanings, strict=True)
-        ]
-        sound = np.array(meant) & (counts >= _RARE * values.size)
-        if not sound.any():
+        known = (
+            set(self.encoding.known_values()) - MaskValues(self.path, dict(zip(present, counts, strict=True))).rare()
+        )
+        sound = np.array([value for value in present.tolist() if value in known], np.int64)
+        if not sound.size:
             return np.full(values.shape, self.encoding.task.ignore_index, self.encoding.dtype)
-        trusted = present[sound].astype(np.int64)
-        if len(trusted) == 1 or np.diff(trusted).min() >= _FAR:
-            # Values that lie far apart, such as 0 and 255: what lies between is what compression made of them.
-            nearest = trusted[np.abs(present[:, None].astype(np.int64) - trusted).argmin(1)]
-            table = np.array([self.encoding.meaning(int(value)) for value in nearest])
-            return table[place].astype(self.encoding.dtype)
-        table = np.array([-1 if meaning is None else meaning for meaning in meanings])
-        return _from_nearest(table[place], ~sound[place]).astype(self.encoding.dtype)
-
-
-def _from_nearest(indices: Mask, odd: Mask) -> Mask:
-    """Gives each odd pixel the index of the nearest pixel that is not odd."""
-    from scipy.ndimage import distance_transform_edt
-
-    if odd.all():
-        return indices
-    rows, columns = distance_transform_edt(odd, return_distances=False, return_indices=True)
-    mended: Mask = indices[rows, columns]
-    return mended
+        # They lie far apart, such as 0 and 255: what lies between is what compression made of them.
+        nearest = sound[np.abs(present[:, None].astype(np.int64) - sound).argmin(1)]
+        table = np.array([self.encoding.meaning(int(value)) for value in nearest])
+        return table[place].astype(self.encoding.dtype)

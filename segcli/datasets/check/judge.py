@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 from segcli.datasets.check.alike import nearest_alike
+from segcli.datasets.check.ignored import odd_ignored
 from segcli.datasets.check.kinds import refuse_errors
 from segcli.datasets.check.scan import Look, LookCache, inspect
 from segcli.datasets.dataset import SPLITS, FileSample, Sample
@@ -33,6 +34,12 @@ class Survey:
     looks: Mapping[str, Sequence[Look]]
     findings: Sequence[Finding]
     dealt: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether values without a class may be one, since nobody named the classes."""
+        kinds = {finding.kind for finding in self.findings}
+        return self.encoding is not None and self.encoding.guessed and bool({"unknown-values", "lossy-mask"} & kinds)
 
     def settled(self) -> MaskEncoding:
         """The encoding; raises DataError for the finding that left it open."""
@@ -109,7 +116,9 @@ def _encoding(source: Source, options: Options, looks: Sequence[Look]) -> MaskEn
         if look.values
     ]
     palette = options.palette and tuple(options.palette.values())
-    return infer_encoding(masks, options.classes, palette or None, options.ignore_index, options.value_map)
+    return infer_encoding(
+        masks, options.classes, palette or None, options.ignore_index, options.value_map, options.spelling
+    )
 
 
 def _mask_path(item: Pair | Sample) -> Path:
@@ -130,6 +139,7 @@ def _deal(
         if options.ratios is not None or options.group_by is not None:
             raise UsageError("--names says which images are in which split; leave out --split and --group-by")
         splits = pick(pairs, options.names)
+        source = replace(source, findings=[*source.findings, *_unlisted(source, splits)])
     else:
         items = [Dealt(pair, _classes_in(seen[pair.name], encoding), seen[pair.name].image_digest) for pair in pairs]
         splits = deal(items, options.ratios or DEFAULT_RATIOS, options.seed, options.group_by)
@@ -137,6 +147,15 @@ def _deal(
     kept = {split: looks[split] for split in others}
     dealt = {split: [seen[pair.name] for pair in found] for split, found in splits.items()}
     return replace(source, splits={**splits, **others}), {**dealt, **kept}
+
+
+def _unlisted(source: Source, splits: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
+    listed = {pair.name for pairs in splits.values() for pair in pairs}
+    names = [item.name for item in source.splits[UNDEALT] if item.name not in listed]
+    if names:
+        few = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --names: {few}"
+        yield Finding("unlisted", Path(source.origin), f"{message}; they are left out")
 
 
 def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
@@ -155,8 +174,11 @@ def _judge(
             lossy = any(finding.kind == "lossy-mask" for finding in values)
             yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
             yield from values
+    if source.task is None:
+        yield from _odd_among_colours(source, looks)
     if encoding:
         yield from _unseen_classes(source, encoding, looks)
+        yield from odd_ignored(source, encoding, looks)
     yield from _duplicates(source, looks)
     yield from _near_duplicates(source, looks, progress)
 
@@ -166,16 +188,17 @@ def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> It
         return
     file, total = _mask_path(item), sum(look.values.values())
     strange = [value for value in look.values if encoding.meaning(value) is None]
-    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange):
+    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange, encoding):
         share = sum(look.values[value] for value in strange) / total
         number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
-        message = (
-            f"{file} holds {number} without a class on {share:.1%} of its pixels; it looks "
-            f"JPEG-compressed or anti-aliased. Save masks as PNG, and scale them without smoothing (nearest neighbour)"
+        message = f"{file} holds {number} without a class on {share:.1%} of its pixels; " + (
+            "JPEG changes values. Save masks as PNG"
+            if _is_jpeg(look)
+            else "its edges look smoothed. Scale masks without smoothing (nearest neighbour)"
         )
         yield Finding("lossy-mask", file, message, detail=tuple(strange))
     elif strange:
-        message = unknown_values(file, strange, encoding.task, encoding.colours)
+        message = unknown_values(file, strange, encoding)
         yield Finding("unknown-values", file, message, detail=tuple(strange))
     elif all(encoding.meaning(value) == encoding.task.ignore_index for value in look.values):
         yield Finding("all-ignored", file, f"{file} is ignored from corner to corner; nothing can be learned from it")
@@ -191,6 +214,21 @@ def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Mapping[str, 
             listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
             message = f"no {split} mask holds {listed} ({len(names)} of {encoding.task.num_classes} classes)"
             yield Finding("unseen-class", Path(source.origin), message)
+
+
+def _odd_among_colours(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    """Masks of indices where most masks hold colours."""
+    seen = [pair for split, items in source.splits.items() for pair in zip(items, looks[split], strict=True)]
+    coloured = sum(is_coloured(look) for _, look in seen)
+    odd = [_mask_path(item) for item, look in seen if look.values]
+    if len(odd) < coloured:
+        for file in odd:
+            yield Finding("index-mask", file, f"{file} holds indices, but {coloured} masks hold colours; mend it")
+
+
+def is_coloured(look: Look) -> bool:
+    """Whether a mask holds colours where indices were looked for."""
+    return any(finding.kind == "colour-mask" for finding in look.findings)
 
 
 def _duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:

@@ -17,11 +17,11 @@ def changed(number: int, bits: int, rng: np.random.Generator) -> int:
     return number ^ sum(1 << int(place) for place in rng.permutation(256)[:bits])
 
 
-@pytest.mark.parametrize("flat", [0, 128, 190])
+@pytest.mark.parametrize("flat", [0, 100, 150])
 def test_the_pairs_are_those_of_comparing_each_with_each(flat: int) -> None:
     rng = np.random.default_rng(flat)
     train, val = hashes(2000, rng, flat), hashes(2000, rng, flat)
-    for place in range(0, 260):
+    for place in range(260):
         val[7 * place] = changed(train[3 * place], place % 13, rng)
     words = [np.array([list(number.to_bytes(32)) for number in side], np.uint8) for side in (val, train)]
     expected = {}
