@@ -138,8 +138,10 @@ class _Mender:
         mask = None
         if pair.mask is not None:
             mismatch = next((finding for finding in findings if finding.kind == "size-mismatch"), None)
-            decoded = decode(pair.image, first_page=True) if mismatch or look.size is None else None
-            size, orientation = (decoded.size, decoded.orientation) if decoded else (look.size, 1)
+            size, orientation = look.size, 1
+            if mismatch or size is None:
+                decoded = decode(pair.image, first_page=True)
+                size, orientation = decoded.size, decoded.orientation
             mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, orientation)
             if mismatch and not mask.fits():
                 self.left_out[str(mismatch.file)] = mismatch.message

@@ -119,15 +119,18 @@ def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) 
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"
     if found.in_doubt:
-        return "--classes A,B,…" if kind.name in {"unknown-values", "lossy-mask"} else ""
+        return "--classes NAMES" if kind.name in {"unknown-values", "lossy-mask"} else ""
     if kind.name == "unknown-values" and found.source.task is None:
         value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
         if holders > max(2, len(looks) // 4):
             return f"--map {value}=CLASS"
     if not kind.mended or found.encoding is None or all(map(broken, looks)):
         return ""
-    harmless = kind.name == "jpeg-mask" and found.encoding.tells_apart()
-    return "" if harmless else f"--fix {shlex.quote(_mended_name(root))}"
+    apart, all_so = found.encoding.tells_apart(), len(findings) == sum(bool(look.values) for look in looks)
+    useless = (kind.name == "jpeg-mask" and apart) or (
+        kind.name in {"jpeg-mask", "lossy-mask"} and all_so and not apart
+    )
+    return "" if useless else f"--fix {shlex.quote(_mended_name(root))}"
 
 
 def _mended_name(root: Path) -> str:

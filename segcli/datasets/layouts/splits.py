@@ -66,9 +66,9 @@ def deal(
         wanted[split].take(len(groups[key]), waiting[key])
         left -= waiting[key]
     for split in shares:
-        held = Counter(split_of.values())
-        spare = [key for key in reversed(order) if held[split_of[key]] > 1]
-        if not held[split] and spare:
+        number = Counter(split_of.values())
+        spare = [key for key in reversed(order) if number[split_of[key]] > 1]
+        if not number[split] and spare:
             split_of[min(spare, key=lambda key: abs(len(groups[key]) - wanted[split].images))] = split
     splits = {split: [item.pair for key in order if split_of[key] == split for item in groups[key]] for split in shares}
     for split, pairs in splits.items():

@@ -1,6 +1,7 @@
 """The doctor against two dozen kinds of damage, and against clean data."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,17 @@ from native import write_cityscapes
 from PIL import Image
 from typer.testing import Result
 
+from segcli.config import DatasetConfig
 from segcli.datasets.check.report import Report, check
 from segcli.datasets.check.scan import perceptual_hash
 from segcli.datasets.layouts.base import Options
-from segcli.datasets.open import open_source
+from segcli.datasets.open import open_dataset, open_for_model, open_source
 from segcli.datasets.prepared.format import open_prepared
 from segcli.datasets.prepared.mended import write_mended
+from segcli.errors import DataError
+from segcli.io.card import ModelCard
 from segcli.io.images import read_image, read_mask
+from segcli.task import Task
 
 RNG = np.random.default_rng(0)
 
@@ -393,7 +398,7 @@ def test_jpeg_masks_of_two_classes_are_mended_as_a_threshold_would(tmp_path: Pat
     for path in (root / "masks").rglob("*.png"):
         replace(path, disc(int(path.stem), smoothly=False).resize((96, 96)), ".jpg", quality=80)
     guessed = check(open_source(root), Options(value_map={255: 1}))
-    assert [row.option for row in guessed.rows] == ["--classes A,B,…"]
+    assert [row.option for row in guessed.rows] == ["--classes NAMES"]
     report = check(open_source(root), Options(classes=2, value_map={255: 1}))
     assert errors(report) == {"lossy-mask"}
     write_mended(report, tmp_path / "out")
@@ -428,7 +433,7 @@ def test_rare_values_of_lossless_masks_are_no_compression(tmp_path: Path, seg: C
     (root / "images/train/0000.png").write_bytes(b"")
     values = json.loads(seg("dataset", "check", root, "--json").stdout)
     mends = {row["kind"]: row["mend"] for row in values["findings"]}
-    assert mends.pop("unknown-values") == "seg dataset check sparse --classes A,B,…"
+    assert mends.pop("unknown-values") == "seg dataset check sparse --classes NAMES"
     assert "empty" in mends
     assert not any(mends.values())
     refused = seg("dataset", "check", root, "--fix", tmp_path / "out")
@@ -446,6 +451,13 @@ def test_compressed_masks_whose_values_lie_close_are_left_out(tmp_path: Path) ->
         truth[path.stem] = np.random.default_rng(place).integers(0, 12, (6, 6), np.uint8).repeat(16, 0).repeat(16, 1)
         replace(path, Image.fromarray(truth[path.stem]), ".jpg" if place % 4 == 0 else None)
     report = check(open_source(root), Options(classes=12))
+    assert all(
+        "cannot be told" in item.message
+        for row in report.rows
+        for item in row.findings
+        if row.kind.name == "lossy-mask"
+    )
+    assert {row.option for row in report.rows} == {"--fix src-mended"}
     assert {item[0] for item in found(report)} <= {"lossy-mask", "jpeg-mask"}
     mended = write_mended(report, tmp_path / "out")
     kept = {path.stem: read_mask(path) for path in (tmp_path / "out/masks").rglob("*.png")}
@@ -592,3 +604,26 @@ def test_annotations_are_recognised(tmp_path: Path) -> None:
         report = check(open_source(tmp_path / name))
         assert errors(report) == set()
         assert report.survey.settled().task.classes == ("background", "cat")
+
+
+def test_advice_fits_its_reader_and_the_check_counts_alike(tmp_path: Path, seg: Callable[..., Result]) -> None:
+    """A config's keys for training, options for `seg dataset`; an evaluation has neither, its classes are the model's."""
+    home = write_pairs(tmp_path / "my data" / "val", 4, values=(0, 200, 77))
+    config = DatasetConfig.model_validate(
+        {f"{split}_{kind}_dir": home / kind for split in ("train", "val") for kind in ("images", "masks")}
+        | {"classes": ["ground, or road", "car"], "map": {200: 1}}
+    )
+    with pytest.raises(DataError, match=r"with `dataset.map: {77: CLASS}`, or mend") as of_training:
+        open_dataset(config)
+    data = {"dataset": config.model_dump(mode="json")}
+    mean = (0.5, 0.5, 0.5)
+    card = ModelCard(Task.of(config.classes, None, 255), "Unet", "resnet18", None, mean, mean, data=data)
+    with pytest.raises(DataError, match=r"holds 77, but classes run 0…1 and 255 is ignored. Mend the mask.") as of_eval:
+        open_for_model(card, home)
+    for told in (of_training, of_eval):
+        command = re.findall("`(seg dataset check [^`;]*)", str(told.value))[-1]
+        values = json.loads(seg(*shlex.split(command)[1:], "--json").stdout)
+        (row,) = [row for row in values["findings"] if row["severity"] == "error"]
+        assert (row["kind"], row["count"]) == ("unknown-values", 4)
+        assert "with --map 77=CLASS, or mend" in row["files"][0]["message"]
+        assert "dataset.map" not in row["files"][0]["message"]
