@@ -235,10 +235,10 @@ class MendedMask:
         if "lossy-mask" not in self.wrong:
             table = np.array([self.encoding.task.ignore_index if meaning is None else meaning for meaning in meanings])
             return table[place].astype(self.encoding.dtype)
-        known = (
-            set(self.encoding.known_values()) - MaskValues(self.path, dict(zip(present, counts, strict=True))).rare()
-        )
-        sound = np.array([value for value in present.tolist() if value in known], np.int64)
+        known = set(self.encoding.known_values()) & set(present.tolist())
+        if len(known) > 2:  # a rare one may be what smoothing made of the edge between two others
+            known -= MaskValues(self.path, dict(zip(present.tolist(), counts.tolist(), strict=True))).rare()
+        sound = np.array(sorted(known), np.int64)
         if not sound.size:
             return np.full(values.shape, self.encoding.task.ignore_index, self.encoding.dtype)
         # They lie far apart, such as 0 and 255: what lies between is what compression made of them.

@@ -191,8 +191,9 @@ def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> It
     if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange, encoding):
         share = sum(look.values[value] for value in strange) / total
         number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
+        untold = "" if encoding.tells_apart() else ", and what they were cannot be told"
         message = f"{file} holds {number} without a class on {share:.1%} of its pixels; " + (
-            f"JPEG changes values{'' if encoding.tells_apart() else ', and what they were cannot be told'}. Save masks as PNG"
+            f"JPEG changes values{untold}. Save masks as PNG"
             if _is_jpeg(look)
             else "its edges look smoothed. Scale masks without smoothing (nearest neighbour)"
         )
