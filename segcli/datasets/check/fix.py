@@ -57,9 +57,10 @@ def mend(found: Survey, folder: Path) -> Mending:
     if found.in_doubt:
         doubt = next(finding for finding in found.findings if finding.kind in {"unknown-values", "lossy-mask"})
         raise DataError(f"{doubt.message} (nothing was written: what is no class is known once --classes names them)")
+    also = {"all-ignored", *(() if encoding.tells_apart() else ("jpeg-mask",))}
     findings: dict[Path, list[Finding]] = {}
     for finding in found.findings:
-        if severity_of(finding) is Severity.ERROR or finding.kind in _ALSO_MENDED:
+        if severity_of(finding) is Severity.ERROR or finding.kind in also:
             findings.setdefault(finding.file, []).append(finding)
     changed: dict[str, str] = {}
     left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
@@ -88,7 +89,6 @@ def _is_guessed(pair: Pair) -> bool:
     return isinstance(pair.mask, MendedMask) and "lossy-mask" in pair.mask.wrong
 
 
-_ALSO_MENDED = {"all-ignored", "jpeg-mask"}
 _ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}
 
 

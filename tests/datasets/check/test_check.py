@@ -419,6 +419,17 @@ def test_jpeg_masks_of_two_classes_are_mended_as_a_threshold_would(tmp_path: Pat
     }
 
 
+def test_sound_jpeg_masks_of_values_far_apart_are_kept(tmp_path: Path) -> None:
+    root = write_clean(tmp_path / "src", train=8, val=4)
+    for path in (root / "masks").rglob("*.png"):
+        flat = np.full((96, 96), 255 if int(path.stem) % 2 else 0, np.uint8)
+        replace(path, Image.fromarray(flat), ".jpg" if int(path.stem) % 3 else None)
+    cut(root / "images/train/0000.png")
+    report = check(open_source(root), Options(classes=2, value_map={255: 1}))
+    assert [row.kind.name for row in report.rows if row.option] == ["damaged"]
+    assert write_mended(report, tmp_path / "out").kept == 11
+
+
 def write_sparse(root: Path) -> Path:
     """40 clean masks whose values have gaps: six large classes, and ten small objects of twenty rare ones each."""
     write_clean(root)
