@@ -42,6 +42,7 @@ def prepare(
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
+    from segcli.datasets.check.kinds import check_command
     from segcli.datasets.download.catalogue import obtain
     from segcli.datasets.layouts.detect import find_layout, refuse_useless
     from segcli.datasets.prepared.write import prepare as prepare_source
@@ -55,7 +56,7 @@ def prepare(
         if chosen.needs_folder:
             source = obtain(chosen, source, reading.variant, progress, render.note)
         found = chosen.find(source or Path(), reading)
-        check = _check_command(source or Path(), layout, typed)
+        check = check_command(source or Path(), f"--layout {layout} {typed}")
         made = prepare_source(found, target, reading, "none" if copy else "any", progress, check)
     render_data.dataset_table(made.dataset)
     render_data.findings_briefly(made.findings, check)
@@ -82,14 +83,14 @@ def check(
     typed: str,
 ) -> None:
     """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
+    from segcli.datasets.check.kinds import check_command
     from segcli.datasets.check.report import check as check_dataset
     from segcli.datasets.open import open_source
     from segcli.datasets.prepared.mended import write_mended
 
     with render.progress() as progress:
-        command = _check_command(dataset, layout, typed)
         source = open_source(dataset, layout, reading)
-        report = check_dataset(source, reading, progress, command.removeprefix("seg dataset check "))
+        report = check_dataset(source, reading, progress, check_command(dataset, _with_layout(layout, typed)))
         mended = write_mended(report, fix, progress) if fix is not None else None
     if as_json:
         render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})
@@ -117,6 +118,7 @@ def stats(
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
     from segcli.datasets.check.judge import survey
+    from segcli.datasets.check.kinds import check_command
     from segcli.datasets.check.scan import LookCache
     from segcli.datasets.open import open_source
     from segcli.datasets.stats.measure import measure
@@ -128,7 +130,7 @@ def stats(
     with render.progress() as progress:
         source = open_source(dataset, layout, reading)
         found = survey(source, reading, progress, LookCache(source))
-        figures = measure(found, progress, _check_command(dataset, layout, typed))
+        figures = measure(found, progress, check_command(dataset, _with_layout(layout, typed)))
         write_page(figures, page)
     if as_json:
         render.as_json({**figures.to_json(), "page": str(page)})
@@ -137,7 +139,5 @@ def stats(
     render.files([page])
 
 
-def _check_command(dataset: Path, layout: str | None, typed: str) -> str:
-    """The command that lists all findings of a dataset that was read like this one."""
-    words = ["seg dataset check", render.command_path(dataset), f"--layout {layout}" if layout else "", typed]
-    return " ".join(word for word in words if word)
+def _with_layout(layout: str | None, typed: str) -> str:
+    return f"--layout {layout} {typed}" if layout else typed

@@ -95,11 +95,11 @@ def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
 
     warnings: dict[str, list[Finding]] = {}
     for finding in findings:
-        if severity_of(finding) is not Severity.NOTE:
+        if severity_of(finding) is not Severity.NOTE or finding.kind == "unlisted":
             warnings.setdefault(finding.kind, []).append(finding)
     for found in warnings.values():
         more = f" ({len(found)} of this kind)" if len(found) > 1 else ""
-        note(f"warning: {found[0].message}{more}")
+        note(f"{severity_of(found[0])}: {found[0].message}{more}")
     if warnings:
         note(f"all findings: {command}")
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,27 @@ _BLUR = 16  # how far compression may move a value
 _OFTEN = 0.1  # share of the masks holding a value in which it must not be rare
 _MOST_DENSE = 200  # values without a gap from which on they may be noise all the same
 _CLUTTER = 8  # rare values in one mask from which they look like noise
+_FAR = 32  # between values that compression and smoothing do not confuse
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How whoever reads a message can say what the values in masks mean; all empty where there is no way to.
+
+    Attributes:
+        classes: names them.
+        value_map: gives a value a meaning, with `{value}` and `{index}`.
+        ignore_index: has a `{value}` ignored.
+    """
+
+    classes: str = ""
+    value_map: str = ""
+    ignore_index: str = ""
+
+
+IN_CONFIG = Spelling("`dataset.classes`", "`dataset.map: {{{value}: {index}}}`", "`dataset.ignore_index: {value}`")
+AS_OPTIONS = Spelling("--classes", "--map {value}={index}", "--ignore-index {value}")
+NOWHERE = Spelling()
 
 
 @dataclass(frozen=True)
@@ -31,11 +53,15 @@ class MaskEncoding:
         task: the classes and the ignore index.
         value_map: what other values mean.
         colours: the values are colours (0xRRGGBB), of which only those in the map mean something.
+        guessed: nobody named the classes; they were counted.
+        spelling: how to say what values mean.
     """
 
     task: Task
     value_map: Mapping[int, int] = field(default_factory=dict)
     colours: bool = False
+    guessed: bool = False
+    spelling: Spelling = NOWHERE
 
     @property
     def dtype(self) -> Any:
@@ -51,7 +77,7 @@ class MaskEncoding:
         indices = self._encode_bytes(values) if values.dtype == np.uint8 and self._codes else self._encode_any(values)
         if indices is None:
             strange = [value for value in np.unique(values).tolist() if self.meaning(value) is None]
-            raise FileProblem(unknown_values(source, strange, self.task, self.colours), "unknown-values")
+            raise FileProblem(unknown_values(source, strange, self), "unknown-values")
         return indices
 
     def _encode_any(self, values: Mask) -> Mask | None:
@@ -83,6 +109,15 @@ class MaskEncoding:
         index = self.value_map.get(value, -1 if self.colours else value)
         return index if index == self.task.ignore_index or 0 <= index < self.task.num_classes else None
 
+    def known_values(self) -> list[int]:
+        """The values that mean something, sorted; where 255 means class 1, a 1 is noise."""
+        indices = () if self.colours else (*range(self.task.num_classes), self.task.ignore_index)
+        return sorted({*self.value_map, *indices} - (set(self.value_map.values()) - self.value_map.keys()))
+
+    def tells_apart(self) -> bool:
+        """Whether its values lie so far apart, such as 0 and 255, that one can guess what a changed value was."""
+        return not self.colours and all(b - a >= _FAR for a, b in pairwise(self.known_values()))
+
     def count_classes(self, values: Mapping[int, int]) -> list[int]:
         """Pixels of each class, from pixels by value; those without a class count nowhere."""
         pixels = [0] * self.task.num_classes
@@ -107,17 +142,18 @@ class MaskEncoding:
         return {key: value for key, value in self.__dict__.items() if key not in {"_table", "_codes"}}
 
 
-def unknown_values(source: Path, values: Sequence[int], task: Task, colours: bool = False) -> str:
+def unknown_values(source: Path, values: Sequence[int], encoding: MaskEncoding) -> str:
     """The message for mask values that no class has."""
-    names = [f"#{value:06x}" if colours else str(value) for value in values[:8]]
+    names = [f"#{value:06x}" if encoding.colours else str(value) for value in values[:8]]
     shown = ", ".join(names) + (", …" if len(values) > 8 else "")
-    if colours:
+    if encoding.colours:
         return f"{source} holds {shown}, which the palette does not list; add a line for it, or mend the mask."
-    return (
-        f"{source} holds {shown}, but classes run 0…{task.num_classes - 1} and {task.ignore_index} is ignored. "
-        f"Say what it means, with `dataset.map: {{{values[0]}: CLASS}}` in the config (or --map "
-        f"{values[0]}=CLASS), or mend the mask."
-    )
+    task, say = encoding.task, encoding.spelling.value_map.format(value=values[0], index="CLASS")
+    if encoding.guessed:
+        held = f"but the classes, which nobody named, were counted as 0…{task.num_classes - 1}"
+        return f"{source} holds {shown}, {held}. Name them with {encoding.spelling.classes}, or mend the mask."
+    held = f"but classes run 0…{task.num_classes - 1} and {task.ignore_index} is ignored"
+    return f"{source} holds {shown}, {held}. {f'Say what it means with {say}, or mend' if say else 'Mend'} the mask."
 
 
 @dataclass(frozen=True)
@@ -156,10 +192,16 @@ class MaskValues:
         return self.lossy or (not deep and len(self.rare()) >= _CLUTTER)
 
 
-def looks_lossy(mask: MaskValues, strange: Sequence[int]) -> bool:
-    """Whether the values without a class look like noise rather than like a class that nobody named."""
-    share = sum(mask.pixels[value] for value in strange) / max(sum(mask.pixels.values()), 1)
-    return mask.lossy or (len(strange) >= _CLUTTER and share <= 0.25)
+def looks_lossy(mask: MaskValues, strange: Sequence[int], encoding: MaskEncoding) -> bool:
+    """Whether values without a class are noise: those of a format that changes values, or of smoothed edges.
+
+    Edges are smoothed where somebody named the classes, and many odd values lie on few pixels between far ones.
+    """
+    if mask.lossy or encoding.guessed or not encoding.tells_apart():
+        return mask.lossy
+    known, share = encoding.known_values(), sum(map(mask.pixels.__getitem__, strange)) / sum(mask.pixels.values())
+    between = known[0] <= min(strange) and max(strange) <= known[-1]
+    return between and len(strange) >= _CLUTTER and share <= 0.25
 
 
 def infer_encoding(
@@ -168,6 +210,7 @@ def infer_encoding(
     palette: Sequence[Colour] | None,
     ignore_index: int | None,
     value_map: Mapping[int, int],
+    spelling: Spelling = NOWHERE,
 ) -> MaskEncoding:
     """What the values in masks mean: the given classes, or as many as the values ask for.
 
@@ -178,10 +221,10 @@ def infer_encoding(
     """
     example = _sound_values(masks)
     if ignore_index is None and not value_map:
-        _refuse_ambiguous(example)
+        _refuse_ambiguous(example, spelling)
     meanings = {value_map.get(value, value) for value in example}
     ignored = _ignored(ignore_index, classes, meanings)
-    names = _class_names(classes, meanings - {ignored}, example)
+    names = _class_names(classes, meanings - {ignored}, example, spelling)
     if ignored < len(names):
         raise FileProblem(
             f"ignore_index {ignored} is also the index of class {names[ignored]!r}; map the ignored value "
@@ -192,7 +235,7 @@ def infer_encoding(
         raise FileProblem(
             f"the palette has {len(palette)} colours for {len(names)} classes; give one a class", "classes"
         )
-    return MaskEncoding(Task.of(names, palette, ignored), value_map)
+    return MaskEncoding(Task.of(names, palette, ignored), value_map, guessed=classes is None, spelling=spelling)
 
 
 def _sound_values(masks: Sequence[MaskValues]) -> dict[int, Path]:
@@ -232,19 +275,17 @@ def _ignored(ignore_index: int | None, classes: Classes, meanings: set[int]) -> 
     return default_ignore_index(classes if isinstance(classes, int) else len(classes))
 
 
-def _refuse_ambiguous(example: Mapping[int, Path]) -> None:
+def _refuse_ambiguous(example: Mapping[int, Path], spelling: Spelling) -> None:
     others = sorted(set(example) - {255})
     if 255 in example and len(others) <= 1:
         held = f"only {others[0]} and 255" if others else "only 255"
-        raise FileProblem(
-            f"the masks hold {held} (as in {example[255]}), and 255 could be a class or ignored. Say which: "
-            f"`dataset.map: {{255: 1}}` (or --map 255=1) makes it class 1, `dataset.ignore_index: 255` "
-            f"(or --ignore-index 255) ignores it",
-            "ambiguous",
-        )
+        as_class, ignored = spelling.value_map.format(value=255, index=1), spelling.ignore_index.format(value=255)
+        say = f"Say which: {as_class} makes it class 1, {ignored} ignores it" if as_class else "Write class indices"
+        message = f"the masks hold {held} (as in {example[255]}), and 255 could be a class or ignored. {say}"
+        raise FileProblem(message, "ambiguous")
 
 
-def _class_names(classes: Classes, indices: set[int], example: Mapping[int, Path]) -> Sequence[str]:
+def _class_names(classes: Classes, indices: set[int], example: Mapping[int, Path], spelling: Spelling) -> Sequence[str]:
     if isinstance(classes, Sequence):
         return classes
     if classes is not None:
@@ -253,7 +294,8 @@ def _class_names(classes: Classes, indices: set[int], example: Mapping[int, Path
     if largest > 1 and largest >= 4 * len(indices):
         raise FileProblem(
             f"the masks hold {len(indices)} values up to {largest} (as in {example.get(largest)}), which are no "
-            f"indices 0…C-1. Give `dataset.classes`, and `dataset.map` for what the values mean.",
+            f"indices 0…C-1. Name the classes with {spelling.classes}, and say what each value means, as "
+            f"{spelling.value_map.format(value=largest, index='CLASS')}.",
             "classes",
         )
     if largest < 1:

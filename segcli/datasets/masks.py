@@ -1,17 +1,15 @@
 """Where a mask comes from: an image file, or an annotation that is drawn."""
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from segcli.errors import FileProblem
-from segcli.io.images import Decoded, Mask, colour_values, decode, mask_values
+from segcli.io.images import Mask, colour_values, decode, mask_values, read_mask, read_whole
 
 
 @dataclass(frozen=True)
@@ -81,57 +79,34 @@ class MaskFile:
 
     def values(self, height: int, width: int) -> Mask:
         """The integers as they stand in the file, whatever the image's size."""
-        return self._values(decode(self.path))
-
-    def _values(self, decoded: Decoded) -> Mask:
-        return colour_values(decoded.image) if self.colours else mask_values(decoded.image, self.path)
+        return read_mask(self.path, self.colours)
 
     def instances(self, height: int, width: int) -> Mask | None:
         """The objects of the second file, numbered from 1 in the order of their values."""
         if self.instance_path is None:
             return None
-        values = mask_values(decode(self.instance_path).image, self.instance_path)
-        return number_objects(values, *self.instance_values)
+        return number_objects(read_mask(self.instance_path), *self.instance_values)
 
     def look(self, height: int, width: int) -> MaskLook:
         """Decodes the file in full, checksums included."""
         content = read_whole(self.path)
         decoded = decode(self.path, content)
-        peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.image.format == "JPEG" else [])]
+        peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.format == "JPEG" else [])]
+
+        def pixels() -> Mask:
+            return colour_values(decoded.image) if self.colours else mask_values(decoded.image, self.path)
+
         if decoded.image.mode in {"L", "P"} and not self.colours:
             values = {value: count for value, count in enumerate(decoded.image.histogram()) if count}
         else:
-            values = count_values(self._values(decoded))
+            values = count_values(pixels())
             if decoded.image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
         digest, problem = hashlib.sha256(content), ""
         if self.instance_path is not None:
             digest.update(self.instance_path.read_bytes() if self.instance_path.is_file() else b"")
             problem = objects_problem(self, *decoded.size)
-        return MaskLook(
-            decoded.size, values, digest.hexdigest(), lambda: self._values(decoded), tuple(peculiarities), problem
-        )
-
-
-def read_whole(path: Path) -> bytes:
-    """Reads a file; where it is a PNG, verifies the checksum of each chunk, which decoding alone does not.
-
-    Raises:
-        FileProblem: if it is not there or its content was changed.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError:
-        content = b""
-    if content.startswith(b"\x89PNG"):
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                image.verify()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise FileProblem(f"{path} is damaged: {error}; replace or remove it", "damaged") from None
-    elif not content:
-        decode(path)  # says what is wrong
-    return content
+        return MaskLook(decoded.size, values, digest.hexdigest(), pixels, tuple(peculiarities), problem)
 
 
 def objects_problem(mask: MaskSource, height: int, width: int) -> str:

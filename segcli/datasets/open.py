@@ -8,11 +8,11 @@ from pathlib import Path
 
 from segcli.config import DatasetConfig
 from segcli.datasets.check.judge import Survey, survey
-from segcli.datasets.check.kinds import Severity, refuse_errors, severity_of
+from segcli.datasets.check.kinds import Severity, check_command, refuse_errors, severity_of
 from segcli.datasets.check.scan import LookCache
 from segcli.datasets.dataset import Dataset, classes_among, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
-from segcli.datasets.encoding import Classes
+from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
 from segcli.datasets.layouts import LAYOUTS, shapes
 from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
 from segcli.datasets.layouts.detect import detect, find_layout, refuse_useless
@@ -145,7 +145,7 @@ def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
     folders = {"val": (given / "images", given / "masks")}
     task = card.task
     return open_folders(
-        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress
+        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress, NOWHERE
     )
 
 
@@ -174,6 +174,7 @@ def open_folders(
     ignore_index: int | None = None,
     value_map: Mapping[int, int] | None = None,
     progress: Progress = silent,
+    spelling: Spelling = IN_CONFIG,
 ) -> Dataset:
     """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
 
@@ -186,6 +187,7 @@ def open_folders(
             value and 255 be refused.
         value_map: what other values mean.
         progress: told of each pair looked at.
+        spelling: how whoever asked for it can say what values mean.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
@@ -195,11 +197,14 @@ def open_folders(
         splits[split], findings = match_pairs(images, masks) if masks else list_images(images)
         alone += findings
     colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
-    options = Options(palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {})
+    options = Options(
+        palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {}, spelling=spelling
+    )
     origin = os.path.commonpath([images.resolve() for images, _ in folders.values()])
     source = Source(name, origin, splits, findings=alone)
     found = survey(source, options, progress, LookCache(source))
-    refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), _check_command(folders))
+    command = _how_to_check(folders, options, found)
+    refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), command)
     remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
     encoding = found.settled()
     held = {
@@ -232,12 +237,21 @@ def _few(remarks: Sequence[str], number: int = 3) -> list[str]:
     return [*remarks[:number], *([f"… and {more} more findings of this kind"] if more > 0 else [])]
 
 
-def _check_command(folders: Mapping[str, tuple[Path, Path | None]]) -> str:
+def _how_to_check(folders: Mapping[str, tuple[Path, Path | None]], options: Options, found: Survey) -> str:
+    """The commands that check folders one by one, with the classes that they have together."""
+    number = None if found.encoding is None or found.in_doubt else found.encoding.task.num_classes
+    said = [f"--classes {number}"] if number is not None else []
+    said += [f"--map {value}={index}" for value, index in options.value_map.items()]
+    said += [f"--ignore-index {options.ignore_index}"] if options.ignore_index is not None else []
     commands = []
     for images, masks in folders.values():
         if masks is not None:
             root = Path(os.path.commonpath([images.resolve(), masks.resolve()]))
-            words = [os.path.relpath(root), "--images", os.path.relpath(images.resolve(), root), "--masks",
-                     os.path.relpath(masks.resolve(), root)]  # fmt: skip
-            commands.append(f"seg dataset check {shlex.join(words)}")
+            names = [
+                "--images",
+                os.path.relpath(images.resolve(), root),
+                "--masks",
+                os.path.relpath(masks.resolve(), root),
+            ]
+            commands.append(check_command(root, " ".join([shlex.join(names), *said])))
     return "; ".join(commands)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -30,7 +31,7 @@ _COLOURS = {"RGB", "RGBA"}
 _RUNS = 3  # zlib's Z_RLE: masks are runs of one value, and come out smaller in half of the time
 _OF_PAGES = {"GIF", "PNG", "TIFF", "WEBP"}  # but not the second picture that a camera puts into a JPEG
 _ORIENTATION = 274  # EXIF tag; 1 is upright
-TURNS = {
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
@@ -54,15 +55,63 @@ def read_image(path: Path) -> Pixels:
     return np.array(load_image(path).image.convert("RGB"))
 
 
-def read_mask(path: Path) -> Mask:
-    """Reads a mask as H×W class indices (uint8 or int32), as they stand in the file.
+def read_mask(path: Path, colours: bool = False, first_page: bool = False) -> Mask:
+    """Reads a mask as H×W integers (uint8 or int32), as they stand in the file.
 
     A palette image gives its indices; a colour image whose channels are all equal gives the one channel.
+
+    Args:
+        path: the file.
+        colours: its values are colours: int32, each as 0xRRGGBB.
+        first_page: of several pages, take the first.
 
     Raises:
         FileProblem: if the file is missing, damaged, no image, or holds colours instead of indices.
     """
-    return mask_values(decode(path).image, path)
+    image = decode(path, first_page=first_page).image
+    return colour_values(image) if colours else mask_values(image, path)
+
+
+def read_deep(path: Path) -> Mask | None:
+    """The integers of an image of more than 8 bits, upright: H×W or H×W×3 RGB; None where it holds something else."""
+    decoded = decode(path, first_page=True)
+    if decoded.image.mode.startswith("I"):
+        values = np.asarray(decoded.image)
+        return None if values.min() < 0 else values
+    if decoded.image.mode == "RGB":  # Pillow has narrowed it
+        colours: Mask | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if colours is None or colours.ndim != 3 or colours.shape[2] != 3:
+            return None
+        # OpenCV turns TIFF files by itself.
+        return upright(colours[..., ::-1], 1 if decoded.format == "TIFF" else decoded.orientation)
+    return None
+
+
+def read_whole(path: Path) -> bytes:
+    """The content of a file; where it is a PNG, verifies the checksum of each chunk, which decoding alone does not.
+
+    Raises:
+        FileProblem: if it is not there or its content was changed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if content.startswith(b"\x89PNG"):
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise FileProblem(f"{path} is damaged: {error}; replace or remove it", "damaged") from None
+    elif not content:
+        decode(path)  # says what is wrong
+    return content
+
+
+def upright(values: Mask, orientation: int) -> Mask:
+    """Turns an array as its EXIF orientation asks."""
+    turned = values.swapaxes(0, 1) if orientation >= 5 else values
+    return turned[:: -1 if orientation in {3, 4, 7, 8} else 1, :: -1 if orientation in {2, 3, 6, 7} else 1]
 
 
 @dataclass(frozen=True)
@@ -74,12 +123,14 @@ class Decoded:
         path: the file.
         depth: bits a channel in the file; Pillow narrows 16-bit colours to 8 without a word.
         orientation: its EXIF orientation; 1 is upright.
+        format: of the file, as Pillow calls it.
     """
 
     image: Image.Image
     path: Path
     depth: int
     orientation: int
+    format: str
 
     @property
     def size(self) -> tuple[int, int]:
@@ -137,8 +188,8 @@ def mask_values(image: Image.Image, path: Path) -> Mask:
         if (channels == channels[..., :1]).all():
             return np.ascontiguousarray(channels[..., 0])
         raise FileProblem(
-            f"{path} is a colour image, not class indices; `seg dataset prepare folder --palette FILE` (or "
-            f"`--palette auto`) turns colours into indices",
+            f"{path} is a colour image, not class indices; where all masks are, `seg dataset prepare folder --palette "
+            f"FILE` turns colours into indices",
             "colour-mask",
         )
     raise FileProblem(f"{path} has pixels of mode {image.mode}; a mask holds one integer a pixel", "mask-depth")
@@ -174,9 +225,18 @@ def encode_mask(mask: Mask, palette: Sequence[Colour] | None = None, deep: bool 
 
 def write_image(path: Path, image: Pixels) -> None:
     """Writes H×W×3 uint8 RGB in the format that the suffix names; JPEG at quality 92."""
-    options: dict[str, Any] = {"quality": 92} if path.suffix.lower() in {".jpg", ".jpeg"} else {}
     with replacing(path) as staged:
-        Image.fromarray(image).save(staged, **options)
+        if path.suffix.lower() in {".jpg", ".jpeg"}:
+            staged.write_bytes(encode_jpeg(image, quality=92))
+        else:
+            Image.fromarray(image).save(staged)
+
+
+def encode_jpeg(image: Pixels, quality: int) -> bytes:
+    """An H×W×3 uint8 RGB image as a JPEG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
 
 
 def decode(path: Path, content: bytes | None = None, first_page: bool = False) -> Decoded:
@@ -191,15 +251,18 @@ def decode(path: Path, content: bytes | None = None, first_page: bool = False) -
         FileProblem: if it is missing, damaged, no image, or of several pages.
     """
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
+        # Of a path, Pillow maps uncompressed TIFF files into memory, and garbles those that must be turned.
+        with path.open("rb") if content is None else io.BytesIO(content) as stream, Image.open(stream) as image:
             depth = _depth(image)
+            orientation = image.getexif().get(_ORIENTATION, 1)
             pages = _pages(image)
             if pages > 1 and not first_page:
                 raise FileProblem(f"{path} holds {pages} pages; keep one", "pages")
             image.load()
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        turned = TURNS.get(orientation)
-        return Decoded(image if turned is None else image.transpose(turned), path, depth, orientation)
+            left = image.getexif().get(_ORIENTATION, 1)  # Pillow turns TIFF files by itself
+        turn = _TURNS.get(left)
+        turned = image if turn is None else image.transpose(turn)
+        return Decoded(turned, path, depth, orientation, image.format or "")
     except (FileProblem, MemoryError):
         raise
     except Exception as error:  # whatever Pillow raises: its decoders answer damaged files with errors of any kind

@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segcli.errors import DataError, FileProblem
-from segcli.io.images import find_images, read_image, read_mask, write_image, write_mask
+from segcli.io.images import find_images, load_image, read_deep, read_image, read_mask, write_image, write_mask
 from segcli.task import voc_palette
 
 RNG = np.random.default_rng(0)
@@ -191,15 +192,56 @@ def test_several_pages_are_refused_but_not_a_cameras_second_picture(tmp_path: Pa
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+def test_images_and_masks_are_turned_upright_once(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    Image.fromarray(PHOTO).save(tmp_path / "a.png", exif=exif)
     turn = [
         lambda a: a, lambda a: a[:, ::-1], lambda a: a[::-1, ::-1], lambda a: a[::-1], lambda a: a.transpose(1, 0, 2),
         lambda a: np.rot90(a, -1), lambda a: a[::-1, ::-1].transpose(1, 0, 2), lambda a: np.rot90(a, 1),
     ]  # fmt: skip
-    assert np.array_equal(read_image(tmp_path / "a.png"), turn[orientation - 1](PHOTO))
+    upright = turn[orientation - 1](PHOTO)
+    for name in ("a.png", "a.tif"):  # Pillow turns TIFF files by itself
+        Image.fromarray(PHOTO).save(tmp_path / name, exif=exif)
+        assert np.array_equal(read_image(tmp_path / name), upright), name
+        Image.fromarray(PHOTO[..., 0]).save(tmp_path / name, exif=exif)
+        assert np.array_equal(read_mask(tmp_path / name), upright[..., 0]), name
+        assert next(load_image(tmp_path / name).peculiarities(), "upright") == (
+            "exif" if orientation > 1 else "upright"
+        )
+        Image.fromarray(PHOTO[..., 0].astype(np.uint16) * 99).save(tmp_path / name, exif=exif)
+        assert np.array_equal(read_deep(tmp_path / name), upright[..., 0].astype(np.uint16) * 99), name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_colours_are_turned_upright_once(tmp_path: Path, orientation: int) -> None:
+    deep = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3) * 999
+    save_deep_tiff(tmp_path / "deep.tif", deep, orientation)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
+    exif = Image.Exif()
+    exif[274] = orientation
+    content = (tmp_path / "deep.png").read_bytes()
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")  # goes behind the header, 33 bytes
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "deep.png").write_bytes(content[:33] + chunk + content[33:])
+    small = Image.fromarray((deep >> 8).astype(np.uint8))
+    small.save(tmp_path / "small.png", exif=exif)
+    expected = read_image(tmp_path / "small.png")
+    for name in ("deep.png", "deep.tif"):
+        values = read_deep(tmp_path / name)
+        assert values is not None
+        assert np.array_equal(values >> 8, expected), name
+
+
+def save_deep_tiff(path: Path, pixels: np.ndarray, orientation: int) -> None:
+    """Writes an uncompressed TIFF of 16-bit colours, which Pillow itself cannot."""
+    height, width, _ = pixels.shape
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 192), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 200),
+        (274, 3, 1, orientation), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, pixels.nbytes),
+    ]  # fmt: skip
+    header = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries))
+    header += b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    path.write_bytes(header.ljust(192, b"\0") + struct.pack("<HHHH", 16, 16, 16, 0) + pixels.tobytes())
 
 
 def test_depth_and_pages_are_told_from_what_looks_like_them(tmp_path: Path) -> None:

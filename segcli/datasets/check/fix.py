@@ -6,26 +6,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import Severity, severity_of
 from segcli.datasets.check.scan import Look
 from segcli.datasets.dataset import Sample
-from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.encoding import MaskEncoding, MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
 from segcli.errors import DataError
-from segcli.io.images import TURNS, Mask, Pixels, colour_values, decode, mask_values, write_image
+from segcli.io.images import Mask, Pixels, decode, read_deep, read_mask, upright, write_image
 
 _ASPECT = 0.01  # relative difference of aspect up to which a mask may be scaled to its image
-_ORIENTATION = 274  # EXIF tag
-_RARE = 0.005  # share of a lossy mask's pixels below which a value is noise
-_FAR = 32  # between values that compression does not confuse
 _MENDABLE = {
     "size-mismatch": "mask scaled or turned to the image's size",
     "unknown-values": "pixels of values without a class ignored",
-    "lossy-mask": "odd pixels given the value of the nearest sound one",
+    "lossy-mask": "odd pixels given the nearest of its sound values, which is a guess",
     "deep-image": "full range scaled to 8 bits",
     "pages": "first page kept",
     "instances": "objects left out",
@@ -58,9 +54,13 @@ def mend(found: Survey, folder: Path) -> Mending:
         DataError: if it is not known what the mask values mean, or nothing is left.
     """
     encoding = found.settled()
+    if found.in_doubt:
+        doubt = next(finding for finding in found.findings if finding.kind in {"unknown-values", "lossy-mask"})
+        raise DataError(f"{doubt.message} (nothing was written: what is no class is known once --classes names them)")
+    also = {"all-ignored", *(() if encoding.tells_apart() else ("jpeg-mask",))}
     findings: dict[Path, list[Finding]] = {}
     for finding in found.findings:
-        if severity_of(finding) is Severity.ERROR or finding.kind == "all-ignored":
+        if severity_of(finding) is Severity.ERROR or finding.kind in also:
             findings.setdefault(finding.file, []).append(finding)
     changed: dict[str, str] = {}
     left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
@@ -76,8 +76,17 @@ def mend(found: Survey, folder: Path) -> Mending:
     origin = found.source.origin
     if not all(splits.values()):
         raise DataError(f"nothing of {origin} would be left in a split; nothing was written")
-    source = Source(found.source.name, origin, splits, encoding.task, categories=found.source.categories)
+    guessed = [*found.source.guessed]
+    for split, items in splits.items():
+        guessed += [f"{split}/{item.name}" for item in items if isinstance(item, Pair) and _is_guessed(item)]
+    source = Source(
+        found.source.name, origin, splits, encoding.task, categories=found.source.categories, guessed=guessed
+    )
     return Mending(source, changed, left_out)
+
+
+def _is_guessed(pair: Pair) -> bool:
+    return isinstance(pair.mask, MendedMask) and "lossy-mask" in pair.mask.wrong
 
 
 _ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}
@@ -115,7 +124,9 @@ class _Mender:
         hopeless = [
             finding
             for finding in findings
-            if finding.kind not in _MENDABLE or (deep and finding.kind == "deep-image" and _deep(pair.image) is None)
+            if finding.kind not in _MENDABLE
+            or (finding.kind == "lossy-mask" and not self.encoding.tells_apart())
+            or (deep and finding.kind == "deep-image" and read_deep(pair.image) is None)
         ]
         if hopeless:
             self.left_out[str(hopeless[0].file)] = hopeless[0].message
@@ -126,11 +137,13 @@ class _Mender:
             write_image(image, _narrowed(pair.image, self.largest if deep else 255))
         mask = None
         if pair.mask is not None:
-            with Image.open(pair.image) as opened:
-                size, raw, turn = _upright_size(opened)
-            mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, raw, turn)
-            if any(finding.kind == "size-mismatch" for finding in findings) and not mask.fits():
-                mismatch = next(finding for finding in findings if finding.kind == "size-mismatch")
+            mismatch = next((finding for finding in findings if finding.kind == "size-mismatch"), None)
+            size, orientation = look.size, 1
+            if mismatch or size is None:
+                decoded = decode(pair.image, first_page=True)
+                size, orientation = decoded.size, decoded.orientation
+            mask = MendedMask(pair.mask, self.encoding, {finding.kind for finding in findings}, size, orientation)
+            if mismatch and not mask.fits():
                 self.left_out[str(mismatch.file)] = mismatch.message
                 return None
         for finding in findings:
@@ -139,34 +152,15 @@ class _Mender:
         return replace(pair, image=image, mask=mask)
 
 
-def _upright_size(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Height and width upright, those in the file, and the EXIF orientation."""
-    orientation = int(image.getexif().get(_ORIENTATION, 1))
-    raw = (image.height, image.width)
-    return (raw[::-1] if orientation >= 5 else raw), raw, orientation
-
-
-def _deep(path: Path) -> Mask | None:
-    """The integers of an image of more than 8 bits, H×W or H×W×3 RGB; None where it holds something else."""
-    image = decode(path, first_page=True).image
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        return None if values.min() < 0 else values
-    if image.mode == "RGB":  # Pillow has narrowed it
-        colours: Mask | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        return None if colours is None or colours.ndim != 3 or colours.shape[2] != 3 else colours[..., ::-1]
-    return None
-
-
 def _largest_value(files: Sequence[Path]) -> int:
     """The largest value of as many bits as the deepest of some images uses, so that all are scaled alike."""
-    deepest = max((int(values.max()) for file in files if (values := _deep(file)) is not None), default=0)
+    deepest = max((int(values.max()) for file in files if (values := read_deep(file)) is not None), default=0)
     return (1 << max(deepest.bit_length(), 8)) - 1
 
 
 def _narrowed(path: Path, largest: int) -> Pixels:
     """An image of more than 8 bits, or the first page of several, as H×W×3 uint8."""
-    values = _deep(path) if largest > 255 else None
+    values = read_deep(path) if largest > 255 else None
     if values is None:
         return np.array(decode(path, first_page=True).image.convert("RGB"))
     narrow = np.round(values.astype(np.float64) * (255 / largest)).clip(0, 255).astype(np.uint8)
@@ -182,7 +176,6 @@ class MendedMask:
         encoding: what its values mean.
         wrong: kinds of findings to mend.
         size: height and width of the image, upright.
-        raw: those in the image's file.
         orientation: the image's EXIF orientation.
     """
 
@@ -190,7 +183,6 @@ class MendedMask:
     encoding: MaskEncoding
     wrong: frozenset[str] | set[str]
     size: tuple[int, int]
-    raw: tuple[int, int]
     orientation: int
 
     @property
@@ -202,7 +194,7 @@ class MendedMask:
         """Whether the mask can be brought to the image's size."""
         height, width = self._raw_values().shape
         same_aspect = abs(width * self.size[0] / (height * self.size[1]) - 1) <= _ASPECT
-        return same_aspect or (self.orientation != 1 and (height, width) == self.raw)
+        return same_aspect or (height, width) == self._unturned
 
     def values(self, height: int, width: int) -> Mask:
         """The class indices, mended."""
@@ -218,15 +210,19 @@ class MendedMask:
 
     def _raw_values(self) -> Mask:
         if isinstance(self.source, MaskFile) and "pages" in self.wrong:
-            image = decode(self.source.path, first_page=True).image
-            return colour_values(image) if self.source.colours else mask_values(image, self.source.path)
+            return read_mask(self.source.path, self.source.colours, first_page=True)
         return self.source.values(*self.size)
+
+    @property
+    def _unturned(self) -> tuple[int, int]:
+        """Height and width of the image as its file has them."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
 
     def _resized(self, values: Mask) -> Mask:
         if values.shape == self.size:
             return values
-        if values.shape == self.raw and self.orientation != 1:
-            return np.asarray(Image.fromarray(values).transpose(TURNS[self.orientation]))
+        if values.shape == self._unturned:
+            return upright(values, self.orientation)
         height, width = self.size
         scaled: Mask = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return scaled
@@ -239,31 +235,13 @@ class MendedMask:
         if "lossy-mask" not in self.wrong:
             table = np.array([self.encoding.task.ignore_index if meaning is None else meaning for meaning in meanings])
             return table[place].astype(self.encoding.dtype)
-        # Where 255 means class 1, a 1 is noise.
-        moved = set(self.encoding.value_map.values())
-        meant = [
-            meaning is not None and (value in self.encoding.value_map or meaning not in moved)
-            for value, meaning in zip(present.tolist(), meanings, strict=True)
-        ]
-        sound = np.array(meant) & (counts >= _RARE * values.size)
-        if not sound.any():
+        known = set(self.encoding.known_values()) & set(present.tolist())
+        if len(known) > 2:  # a rare one may be what smoothing made of the edge between two others
+            known -= MaskValues(self.path, dict(zip(present.tolist(), counts.tolist(), strict=True))).rare()
+        sound = np.array(sorted(known), np.int64)
+        if not sound.size:
             return np.full(values.shape, self.encoding.task.ignore_index, self.encoding.dtype)
-        trusted = present[sound].astype(np.int64)
-        if len(trusted) == 1 or np.diff(trusted).min() >= _FAR:
-            # Values that lie far apart, such as 0 and 255: what lies between is what compression made of them.
-            nearest = trusted[np.abs(present[:, None].astype(np.int64) - trusted).argmin(1)]
-            table = np.array([self.encoding.meaning(int(value)) for value in nearest])
-            return table[place].astype(self.encoding.dtype)
-        table = np.array([-1 if meaning is None else meaning for meaning in meanings])
-        return _from_nearest(table[place], ~sound[place]).astype(self.encoding.dtype)
-
-
-def _from_nearest(indices: Mask, odd: Mask) -> Mask:
-    """Gives each odd pixel the index of the nearest pixel that is not odd."""
-    from scipy.ndimage import distance_transform_edt
-
-    if odd.all():
-        return indices
-    rows, columns = distance_transform_edt(odd, return_distances=False, return_indices=True)
-    mended: Mask = indices[rows, columns]
-    return mended
+        # They lie far apart, such as 0 and 255: what lies between is what compression made of them.
+        nearest = sound[np.abs(present[:, None].astype(np.int64) - sound).argmin(1)]
+        table = np.array([self.encoding.meaning(int(value)) for value in nearest])
+        return table[place].astype(self.encoding.dtype)

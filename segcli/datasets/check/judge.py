@@ -1,14 +1,12 @@
 """A source that has been looked at: its classes and splits are settled, and what is wrong with it is known."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from segcli.datasets.check.alike import nearest_alike
+from segcli.datasets.check.ignored import odd_ignored
 from segcli.datasets.check.kinds import refuse_errors
 from segcli.datasets.check.scan import Look, LookCache, inspect
 from segcli.datasets.dataset import SPLITS, FileSample, Sample
@@ -17,9 +15,6 @@ from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.splits import DEFAULT_RATIOS, Dealt, deal, pick
 from segcli.errors import DataError, FileProblem, UsageError
 from segcli.parallel import Progress, silent
-
-ALIKE = 10
-"""Bits of 256 in which the perceptual hashes of two images may differ for the images to count as alike."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,12 @@ class Survey:
     looks: Mapping[str, Sequence[Look]]
     findings: Sequence[Finding]
     dealt: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether values without a class may be one, since nobody named the classes."""
+        kinds = {finding.kind for finding in self.findings}
+        return self.encoding is not None and self.encoding.guessed and bool({"unknown-values", "lossy-mask"} & kinds)
 
     def settled(self) -> MaskEncoding:
         """The encoding; raises DataError for the finding that left it open."""
@@ -101,7 +102,7 @@ def survey(
         except UsageError:
             if options.ratios is not None or options.names or options.group_by is not None:
                 raise  # what was asked for cannot be; else there are just too few to deal
-    findings = [*source.findings, *problems, *_judge(source, encoding, looks)]
+    findings = [*source.findings, *problems, *_judge(source, encoding, looks, progress)]
     return Survey(source, encoding, looks, findings, undealt and not options.names)
 
 
@@ -115,7 +116,9 @@ def _encoding(source: Source, options: Options, looks: Sequence[Look]) -> MaskEn
         if look.values
     ]
     palette = options.palette and tuple(options.palette.values())
-    return infer_encoding(masks, options.classes, palette or None, options.ignore_index, options.value_map)
+    return infer_encoding(
+        masks, options.classes, palette or None, options.ignore_index, options.value_map, options.spelling
+    )
 
 
 def _mask_path(item: Pair | Sample) -> Path:
@@ -136,6 +139,7 @@ def _deal(
         if options.ratios is not None or options.group_by is not None:
             raise UsageError("--names says which images are in which split; leave out --split and --group-by")
         splits = pick(pairs, options.names)
+        source = replace(source, findings=[*source.findings, *_unlisted(source, splits)])
     else:
         items = [Dealt(pair, _classes_in(seen[pair.name], encoding), seen[pair.name].image_digest) for pair in pairs]
         splits = deal(items, options.ratios or DEFAULT_RATIOS, options.seed, options.group_by)
@@ -145,6 +149,15 @@ def _deal(
     return replace(source, splits={**splits, **others}), {**dealt, **kept}
 
 
+def _unlisted(source: Source, splits: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
+    listed = {pair.name for pairs in splits.values() for pair in pairs}
+    names = [item.name for item in source.splits[UNDEALT] if item.name not in listed]
+    if names:
+        few = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --names: {few}"
+        yield Finding("unlisted", Path(source.origin), f"{message}; they are left out")
+
+
 def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
     if encoding is None or look.values is None:
         return frozenset()
@@ -152,17 +165,22 @@ def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
     return frozenset(index for index in meanings if index is not None and index != encoding.task.ignore_index)
 
 
-def _judge(source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _judge(
+    source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]], progress: Progress
+) -> Iterator[Finding]:
     for split, items in source.splits.items():
         for item, look in zip(items, looks[split], strict=True):
             values = list(_judge_values(item, look, encoding)) if encoding else []
             lossy = any(finding.kind == "lossy-mask" for finding in values)
             yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
             yield from values
+    if source.task is None:
+        yield from _odd_among_colours(source, looks)
     if encoding:
         yield from _unseen_classes(source, encoding, looks)
+        yield from odd_ignored(source, encoding, looks)
     yield from _duplicates(source, looks)
-    yield from _near_duplicates(source, looks)
+    yield from _near_duplicates(source, looks, progress)
 
 
 def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> Iterator[Finding]:
@@ -170,16 +188,18 @@ def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> It
         return
     file, total = _mask_path(item), sum(look.values.values())
     strange = [value for value in look.values if encoding.meaning(value) is None]
-    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange):
+    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange, encoding):
         share = sum(look.values[value] for value in strange) / total
         number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
-        message = (
-            f"{file} holds {number} without a class on {share:.1%} of its pixels; it looks "
-            f"JPEG-compressed or anti-aliased. Save masks as PNG, and scale them without smoothing (nearest neighbour)"
+        untold = "" if encoding.tells_apart() else ", and what they were cannot be told"
+        message = f"{file} holds {number} without a class on {share:.1%} of its pixels; " + (
+            f"JPEG changes values{untold}. Save masks as PNG"
+            if _is_jpeg(look)
+            else "its edges look smoothed. Scale masks without smoothing (nearest neighbour)"
         )
         yield Finding("lossy-mask", file, message, detail=tuple(strange))
     elif strange:
-        message = unknown_values(file, strange, encoding.task, encoding.colours)
+        message = unknown_values(file, strange, encoding)
         yield Finding("unknown-values", file, message, detail=tuple(strange))
     elif all(encoding.meaning(value) == encoding.task.ignore_index for value in look.values):
         yield Finding("all-ignored", file, f"{file} is ignored from corner to corner; nothing can be learned from it")
@@ -195,6 +215,21 @@ def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Mapping[str, 
             listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
             message = f"no {split} mask holds {listed} ({len(names)} of {encoding.task.num_classes} classes)"
             yield Finding("unseen-class", Path(source.origin), message)
+
+
+def _odd_among_colours(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+    """Masks of indices where most masks hold colours."""
+    seen = [pair for split, items in source.splits.items() for pair in zip(items, looks[split], strict=True)]
+    coloured = sum(is_coloured(look) for _, look in seen)
+    odd = [_mask_path(item) for item, look in seen if look.values]
+    if len(odd) < coloured:
+        for file in odd:
+            yield Finding("index-mask", file, f"{file} holds indices, but {coloured} masks hold colours; mend it")
+
+
+def is_coloured(look: Look) -> bool:
+    """Whether a mask holds colours where indices were looked for."""
+    return any(finding.kind == "colour-mask" for finding in look.findings)
 
 
 def _duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
@@ -221,32 +256,13 @@ def _from_test_down(split: str) -> int:
     return -SPLITS.index(split) if split in SPLITS else 1
 
 
-def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]], progress: Progress) -> Iterator[Finding]:
     """Images of two splits that hardly differ: frames of one video, the same photo scaled or stored anew."""
-    hashes = {split: _as_words([look.likeness for look in found]) for split, found in looks.items()}
-    telling = {split: [_tells(look.likeness) for look in found] for split, found in looks.items()}
+    hashes = {split: [look.likeness for look in found] for split, found in looks.items()}
     for one, other in combinations(sorted(looks, key=_from_test_down), 2):
-        alike: dict[int, tuple[int, int]] = defaultdict(lambda: (ALIKE + 1, -1))
-        for place, words in enumerate(hashes[one]):
-            if not telling[one][place]:
-                continue
-            distances = np.bitwise_count(hashes[other] ^ words).sum(axis=1)
-            for match in np.flatnonzero(distances <= ALIKE).tolist():
-                alike[match] = min(alike[match], (int(distances[match]), place))
-        for match, (distance, place) in alike.items():
+        for match, (distance, place) in nearest_alike(hashes[other], hashes[one], progress).items():
             a, b = source.splits[other][match], source.splits[one][place]
             same = looks[other][match].image_digest == looks[one][place].image_digest
-            if isinstance(a, Pair) and isinstance(b, Pair) and not same and telling[other][match]:
+            if isinstance(a, Pair) and isinstance(b, Pair) and not same:
                 message = f"{a.image} ({other}) looks like {b.image} ({one}): {distance} of 256 bits differ"
                 yield Finding("near-duplicate", a.image, message)
-
-
-def _tells(likeness: int) -> bool:
-    """Whether a hash says anything: those of flat pictures are nearly all 0, or nearly all 1."""
-    return 3 * ALIKE <= likeness.bit_count() <= 256 - 3 * ALIKE
-
-
-def _as_words(hashes: Sequence[int]) -> NDArray[np.uint64]:
-    """256-bit numbers as N×4 words."""
-    content = b"".join(number.to_bytes(32) for number in hashes)
-    return np.frombuffer(content, np.uint64).reshape(-1, 4)

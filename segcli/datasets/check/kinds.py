@@ -1,8 +1,11 @@
 """What can be wrong with a dataset: the kinds of findings, how bad each is, and what mends it."""
 
+import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from segcli.datasets.layouts.base import Finding
 from segcli.errors import DataError
@@ -56,9 +59,10 @@ KINDS = {
         Kind("size-mismatch", Severity.ERROR, "image and mask of different sizes",
              "scales or turns the mask where that brings it to the image, else leaves both out"),
         Kind("unknown-values", Severity.ERROR, "mask values without a class", "makes those pixels ignored"),
-        Kind("lossy-mask", Severity.ERROR, "mask that looks JPEG-compressed or anti-aliased",
-             "gives odd pixels the value of the nearest sound one"),
+        Kind("lossy-mask", Severity.ERROR, "mask whose values compression or smoothing changed",
+             "gives odd pixels the nearest value where those lie far apart, else leaves the pair out"),
         Kind("colour-mask", Severity.ERROR, "mask of colours instead of indices", _LEFT_OUT),
+        Kind("index-mask", Severity.ERROR, "mask of indices among masks of colours"),
         Kind("mask-depth", Severity.ERROR, "mask whose pixels are no class indices", _LEFT_OUT),
         Kind("deep-image", Severity.ERROR, "image of more than 8 bits a channel", "scales its full range to 8 bits"),
         Kind("channels", Severity.ERROR, "image of more than three channels", _LEFT_OUT),
@@ -70,8 +74,12 @@ KINDS = {
         Kind("unseen-class", Severity.WARNING, "class that no mask of a split holds"),
         Kind("all-ignored", Severity.WARNING, "mask that is ignored from corner to corner", _LEFT_OUT),
         Kind("no-split", Severity.WARNING, "train or val that is not there"),
-        Kind("jpeg-mask", Severity.WARNING, "mask stored as JPEG, which changes values"),
+        Kind("jpeg-mask", Severity.WARNING, "mask stored as JPEG, which changes values",
+             "leaves the pair out where values lie close together"),
+        Kind("guessed-mask", Severity.WARNING, "mask whose values were mended by a guess"),
+        Kind("ignored", Severity.WARNING, "ignored pixels where others have a class"),
         Kind("changed", Severity.WARNING, "file changed since it was prepared"),
+        Kind("unlisted", Severity.NOTE, "pairs that no list names"),
         Kind("repeated", Severity.NOTE, "same image twice in a split"),
         Kind("suffix-case", Severity.NOTE, "suffix in capitals", "writes it in small letters"),
         Kind("alpha", Severity.NOTE, "alpha channel, which is dropped"),
@@ -86,6 +94,12 @@ KINDS = {
 def severity_of(finding: Finding) -> Severity:
     """How bad a finding is."""
     return KINDS[finding.kind].severity
+
+
+def check_command(dataset: Path, options: str = "") -> str:
+    """The command that lists all findings of a dataset that is read with these options, as one would type it."""
+    path = os.path.relpath(dataset) if dataset.resolve().is_relative_to(Path.cwd()) else str(dataset)
+    return f"seg dataset check {shlex.quote(path)} {options}".rstrip()
 
 
 def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:

@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from segcli.datasets.check.judge import Survey, survey
-from segcli.datasets.check.kinds import KINDS, Kind, Severity
+from segcli.datasets.check.judge import Survey, is_coloured, survey
+from segcli.datasets.check.kinds import KINDS, Kind, Severity, check_command
 from segcli.datasets.check.scan import LookCache, broken
 from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.parallel import Progress, silent
@@ -83,14 +83,14 @@ class Report:
         }
 
 
-def check(source: Source, options: Options | None = None, progress: Progress = silent, typed: str = "") -> Report:
+def check(source: Source, options: Options | None = None, progress: Progress = silent, command: str = "") -> Report:
     """Decodes every file of a dataset and judges what it holds.
 
     Args:
         source: the dataset as it was found.
         options: how to deal splits and name classes, where the source leaves it open.
         progress: told of each pair.
-        typed: the arguments to repeat in the commands that mend; empty is the folder.
+        command: what was typed, to be repeated in the commands that mend; empty checks the folder as it is.
 
     Raises:
         UsageError: if the options do not fit.
@@ -104,25 +104,33 @@ def check(source: Source, options: Options | None = None, progress: Progress = s
     rows = []
     for kind in kinds:
         option = _option(kind, found, by_kind[kind.name], root)
-        command = f"seg dataset check {typed or shlex.quote(str(root))} {option}" if option else ""
-        rows.append(Row(kind, by_kind[kind.name], command, option))
+        mend = f"{command or check_command(root)} {option}" if option else ""
+        rows.append(Row(kind, by_kind[kind.name], mend, option))
     return Report(root, found, rows)
 
 
 def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) -> str:
     """The option that mends a kind of finding; empty where there is none."""
+    looks = list(chain(*found.looks.values()))
     if kind.name == "ambiguous":
         return "--map 255=1"
-    if kind.name == "colour-mask" and found.source.task is None:
+    if kind.name == "colour-mask" and 2 * len(findings) > sum(is_coloured(look) or bool(look.values) for look in looks):
         return "--palette auto"
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"
+    if found.in_doubt:
+        return "--classes NAMES" if kind.name in {"unknown-values", "lossy-mask"} else ""
     if kind.name == "unknown-values" and found.source.task is None:
         value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
-        if holders > max(2, sum(map(len, found.looks.values())) // 4):
+        if holders > max(2, len(looks) // 4):
             return f"--map {value}=CLASS"
-    left = sum(map(len, found.looks.values())) - sum(map(broken, chain(*found.looks.values())))
-    return f"--fix {shlex.quote(_mended_name(root))}" if kind.mended and found.encoding is not None and left else ""
+    if not kind.mended or found.encoding is None or all(map(broken, looks)):
+        return ""
+    apart, all_so = found.encoding.tells_apart(), len(findings) == sum(bool(look.values) for look in looks)
+    useless = (kind.name == "jpeg-mask" and apart) or (
+        kind.name in {"jpeg-mask", "lossy-mask"} and all_so and not apart
+    )
+    return "" if useless else f"--fix {shlex.quote(_mended_name(root))}"
 
 
 def _mended_name(root: Path) -> str:

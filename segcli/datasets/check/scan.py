@@ -19,10 +19,10 @@ import segcli
 from segcli.datasets.check.kinds import KINDS, Severity, severity_of
 from segcli.datasets.dataset import Sample, check_same_size
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.masks import MaskFile, MaskLook, count_values, read_whole
+from segcli.datasets.masks import MaskFile, MaskLook, count_values
 from segcli.errors import FileProblem
 from segcli.io.files import cache_folder
-from segcli.io.images import load_image
+from segcli.io.images import load_image, read_whole
 from segcli.parallel import Progress, each, silent
 
 _SIDE = 16

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segcli.datasets.dataset import Sample
+from segcli.datasets.encoding import AS_OPTIONS, Spelling
 from segcli.datasets.masks import MaskSource
 from segcli.errors import DataError
 from segcli.task import Colour, Task
@@ -71,6 +72,7 @@ class Options:
         ignore_index: the mask value that is ignored; None is 255 where nothing speaks against it.
         value_map: what other mask values mean.
         variant: which of a layout's variants; None is its first.
+        spelling: how to change these options, for messages.
     """
 
     images: str = "images"
@@ -86,6 +88,7 @@ class Options:
     ignore_index: int | None = None
     value_map: Mapping[int, int] = field(default_factory=dict)
     variant: str | None = None
+    spelling: Spelling = AS_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Source:
         colours: these values are colours (0xRRGGBB).
         findings: what was wrong while finding it: files without a partner and the like.
         categories: groups of classes, where the dataset has them.
+        guessed: masks, as SPLIT/NAME, whose values `seg dataset check --fix` had to guess.
     """
 
     name: str
@@ -111,6 +115,7 @@ class Source:
     colours: bool = False
     findings: Sequence[Finding] = ()
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    guessed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from segcli.datasets.layouts.annotations import (
 )
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.rasterise import DrawnMask, DrawnObject, Polygon, Runs, Shape, run_lengths
-from segcli.datasets.masks import MaskLook, MaskSource, look_at_values, read_whole
+from segcli.datasets.masks import MaskLook, MaskSource, look_at_values
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
-from segcli.io.images import Mask, colour_values, decode
+from segcli.io.images import Mask, colour_values, decode, read_whole
 from segcli.task import Task, check_classes, default_ignore_index
 
 MARK = ("annotations/instances_*.json", "annotations/panoptic_*.json", "*/_annotations.coco.json")

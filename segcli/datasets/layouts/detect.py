@@ -1,13 +1,17 @@
 """Tells which layout a folder has."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from segcli.datasets.layouts import LAYOUTS
-from segcli.datasets.layouts.annotations import files_below
 from segcli.datasets.layouts.base import Layout, Options
 from segcli.errors import UsageError, did_you_mean
+from segcli.io.files import walk
+
+_LOOKED_INTO = 24  # annotation files, at least
+_HEAD = 4096  # bytes in which an XML file says what it is
 
 
 def detect(root: Path, options: Options) -> Layout | None:
@@ -20,16 +24,29 @@ def detect(root: Path, options: Options) -> Layout | None:
 
 
 def _annotation_layout(root: Path) -> Layout | None:
-    """The layout of the first annotation file below a folder."""
-    for path in files_below(root, ".json")[:1]:
-        try:
-            document = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return None
-        keys = document.keys() if isinstance(document, dict) else set()
-        marks = {"labelme": {"shapes"}, "coco": {"images", "annotations"}, "darwin": {"annotations"}}
-        return next((LAYOUTS[name] for name, mark in marks.items() if mark <= keys), None)
-    return LAYOUTS["cvat"] if files_below(root, ".xml") else None
+    """The layout of most of the annotation files below a folder, of which a few dozen are looked into."""
+    files = sorted(path for path in walk(root) if path.suffix.lower() in {".json", ".xml"})
+    # Spread over the folder, so that the first of them do not decide alone.
+    kinds = Counter(_kind(path) for path in files[:: max(len(files) // _LOOKED_INTO, 1)])
+    del kinds[""]
+    return LAYOUTS[kinds.most_common(1)[0][0]] if kinds else None
+
+
+def _kind(path: Path) -> str:
+    """The layout that an annotation file belongs to; empty where it is something else."""
+    try:
+        content = path.read_bytes()
+        if path.suffix.lower() == ".xml":
+            return "cvat" if b"<annotations>" in content[:_HEAD] else ""
+        document = json.loads(content)
+    except (OSError, ValueError, RecursionError):
+        return ""
+    held = {key for key, value in document.items() if isinstance(value, list)} if isinstance(document, dict) else set()
+    if "shapes" in held:
+        return "labelme"
+    if {"images", "annotations"} <= held:
+        return "coco"
+    return "darwin" if "annotations" in held and ("item" in document or "image" in document) else ""
 
 
 def refuse_useless(layout: Layout, options: Options) -> None:

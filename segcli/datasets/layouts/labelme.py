@@ -3,14 +3,12 @@
 import base64
 import binascii
 import glob
-import io
 from collections.abc import Mapping, Sequence
 from math import dist
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from segcli.datasets.layouts.annotations import (
     MALFORMED,
@@ -28,7 +26,7 @@ from segcli.datasets.layouts.annotations import (
 from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
-from segcli.io.images import SUFFIXES
+from segcli.io.images import SUFFIXES, decode
 
 _UNDRAWN = {"point", "points"}
 
@@ -111,7 +109,6 @@ def _shapes(shape: Mapping[str, Any]) -> tuple[Shape, ...]:
 def _bitmap(encoded: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """A base64-encoded PNG's pixels that are not 0."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-            return np.asarray(image.convert("L")) > 0
-    except (OSError, SyntaxError, binascii.Error) as error:
+        return np.asarray(decode(Path("its PNG"), base64.b64decode(encoded)).image.convert("L")) > 0
+    except (FileProblem, binascii.Error) as error:
         raise ValueError(f"the mask of a shape is no PNG ({error})") from None

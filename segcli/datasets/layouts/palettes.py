@@ -1,7 +1,6 @@
 """Masks painted in colours: palettes read from files, or found in the masks themselves."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ IGNORED_NAMES = {"void", "ignore", "ignored", "unlabeled", "unlabelled"}
 """Names in a palette whose colour is ignored."""
 
 _MOST = 256
+_INDEX = 64  # grey level below which a grey that no mask of colours has is taken for a class index
 _NUMBERS = re.compile(r"(?<![\w.#])(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?![\w.])")
 _FOUR = re.compile(r"(?<![\w.#])\d{1,3}([\s,;]+\d{1,3}){3}(?![\w.])")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
@@ -85,26 +85,44 @@ def packed(colour: Colour) -> int:
 
 
 def found_palette(pairs: Sequence[Pair]) -> dict[str, Colour]:
-    """The colours that masks hold, the most frequent first, named by themselves (`#800000`).
+    """The colours that masks hold, sorted by red, green and blue (so black first), named by themselves (`#800000`).
+
+    Those of masks of indices, the odd ones among masks of colours, do not count.
 
     Raises:
-        DataError: if there are so many that they are no classes.
+        DataError: if there are so many that they are no classes, or most masks hold indices.
     """
-    pixels: Counter[int] = Counter()
-    for counts in each(
-        _colours_of, [pair.mask for pair in pairs if isinstance(pair.mask, MaskFile)], "finding colours"
-    ):
-        pixels.update(counts)
-    if not 2 <= len(pixels) <= _MOST:
+    masks = [pair.mask for pair in pairs if isinstance(pair.mask, MaskFile)]
+    held = {
+        mask.path: colours for mask, colours in zip(masks, each(_colours_of, masks, "finding colours"), strict=True)
+    }
+    coloured = {path: colours for path, colours in held.items() if not all(map(_is_grey, colours))}
+    of_coloured = set().union(*coloured.values())
+    odd = {
+        path for path in held.keys() - coloured.keys() if any(0 < _level(c) < _INDEX for c in held[path] - of_coloured)
+    }
+    if coloured and len(odd) > len(coloured):
+        few = f"{len(coloured)} hold colours (as {min(coloured)})"
+        raise DataError(f"{len(odd)} of {len(held)} masks hold indices, and {few}; leave --palette out, and mend those")
+    found = sorted(set().union(*(colours for path, colours in held.items() if not coloured or path not in odd)))
+    if not 2 <= len(found) <= _MOST:
         raise DataError(
-            f"the masks hold {len(pixels)} colours, which are no classes (2 … {_MOST}); masks saved as JPEG or scaled "
+            f"the masks hold {len(found)} colours, which are no classes (2 … {_MOST}); masks saved as JPEG or scaled "
             f"smoothly look so. Give the true colours with --palette FILE, and masks without smoothing"
         )
-    return {f"#{value:06x}": (value >> 16, value >> 8 & 255, value & 255) for value, _ in pixels.most_common()}
+    return {f"#{value:06x}": (value >> 16, value >> 8 & 255, value & 255) for value in found}
 
 
-def _colours_of(mask: MaskFile) -> dict[int, int]:
+def _colours_of(mask: MaskFile) -> set[int]:
     try:
-        return count_values(mask.values(0, 0))
+        return set(count_values(mask.values(0, 0)))
     except FileProblem:
-        return {}  # the check names it
+        return set()  # the check names it
+
+
+def _level(colour: int) -> int:
+    return colour & 255
+
+
+def _is_grey(colour: int) -> bool:
+    return colour == _level(colour) * 0x010101

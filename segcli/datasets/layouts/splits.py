@@ -37,7 +37,8 @@ def deal(
 
     Groups (images of one video, copies of one image) are dealt whole: the one with the rarest class first, to the
     split that still lacks most of that class. Source: Sechidis et al., "On the Stratification of Multi-label Data",
-    2011. The same names, classes and seed give the same splits anywhere.
+    2011. A split that came away empty gets a group from one that has several: that whose size fits best, of equal
+    ones the last that was dealt. The same names, classes and seed give the same splits anywhere.
 
     Args:
         items: pairs with what is in them.
@@ -55,14 +56,21 @@ def deal(
     for part in wanted.values():
         part.classes = {index: count * part.share for index, count in left.items()}
     waiting = {key: Counter(index for item in group for index in item.classes) for key, group in groups.items()}
-    order = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
-    splits: dict[str, list[Pair]] = {split: [] for split in shares}
-    for key in _rarest_first(order, waiting, left):
+    seeded = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+    order = _rarest_first(seeded, waiting, left)
+    split_of: dict[str, str] = {}
+    for key in order:
         rarest = min(waiting[key], key=lambda index: (left[index], index), default=None)
         split = max(shares, key=lambda name: (wanted[name].lack(rarest), wanted[name].images, shares[name]))
-        splits[split] += [item.pair for item in groups[key]]
+        split_of[key] = split
         wanted[split].take(len(groups[key]), waiting[key])
         left -= waiting[key]
+    for split in shares:
+        number = Counter(split_of.values())
+        spare = [key for key in reversed(order) if number[split_of[key]] > 1]
+        if not number[split] and spare:
+            split_of[min(spare, key=lambda key: abs(len(groups[key]) - wanted[split].images))] = split
+    splits = {split: [item.pair for key in order if split_of[key] == split for item in groups[key]] for split in shares}
     for split, pairs in splits.items():
         if not pairs or not {"train", "val"} <= splits.keys():
             held = f"{len(items)} pairs in {len(groups)} groups" if len(groups) < len(items) else f"{len(items)} pairs"
@@ -103,7 +111,7 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
 
 
 def _groups(items: Sequence[Dealt], group_by: str | None) -> dict[str, list[Dealt]]:
-    """Items that must stay together, by the name of the first of them."""
+    """Items that must stay together, by the first of their names."""
     try:
         pattern = re.compile(group_by) if group_by is not None else None
     except re.error as error:
@@ -124,7 +132,7 @@ def _groups(items: Sequence[Dealt], group_by: str | None) -> dict[str, list[Deal
     groups: dict[str, list[Dealt]] = {}
     for item in items:
         groups.setdefault(find(f"name {item.pair.name}"), []).append(item)
-    return {group[0].pair.name: group for group in groups.values()}
+    return {min(item.pair.name for item in group): group for group in groups.values()}
 
 
 def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pair]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcli.datasets.check.judge import as_samples
-from segcli.datasets.check.kinds import refuse_errors
+from segcli.datasets.check.kinds import check_command, refuse_errors
 from segcli.datasets.dataset import SPLITS, Dataset, fingerprint
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import Finding, Pair, Source
@@ -47,11 +47,18 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
         number = f"{len(changed)} file{'s' * (len(changed) > 1)}"
         remarks.append(
             f"{number} of {root} changed since it was prepared (as {changed[0]}); its pixel counts are those of "
-            f"before: check it with `seg dataset check {root}`, or prepare it again"
+            f"before: check it with `{check_command(root)}`, or prepare it again"
+        )
+    if description.guessed:
+        remarks.append(
+            f"{len(description.guessed)} masks of {root} were mended by a guess (as {description.guessed[0]}); figures "
+            f"of small classes may suffer"
         )
     classes = {row.path: row.classes for row in manifest.rows}
     held = {split: [classes.get(f"masks/{split}/{item.name}.png") for item in items] for split, items in splits.items()}
-    return Dataset(description.name, task, splits, description.pixels, digest, description.categories, remarks, held=held)
+    return Dataset(
+        description.name, task, splits, description.pixels, digest, description.categories, remarks, held=held
+    )
 
 
 def is_prepared(root: Path) -> bool:
@@ -78,11 +85,14 @@ def prepared_source(root: Path) -> Source:
         if len(splits[split]) + len(alone) < number:
             message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
             findings.append(Finding("missing", root / DESCRIPTION, message))
+    masks = [root / "masks" / f"{name}.png" for name in description.guessed]
+    findings += [Finding("guessed-mask", path, f"{path}: odd values in it were mended by a guess") for path in masks]
     changed = Manifest.read(root).refresh(root)
     findings += [Finding("changed", root / path, f"{root / path} changed since it was prepared") for path in changed]
     return Source(
-        description.name, str(root), splits, description.task, findings=findings, categories=description.categories
-    )
+        description.name, str(root), splits, description.task, findings=findings, categories=description.categories,
+        guessed=description.guessed,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Description:
     pixels: Mapping[str, Sequence[int]]
     fingerprint: str
     categories: Mapping[str, Sequence[str]]
+    guessed: Sequence[str]
 
     @classmethod
     def read(cls, root: Path) -> "Description":
@@ -112,6 +123,7 @@ class Description:
                 {split: entry["pixels"] for split, entry in splits.items() if "pixels" in entry},
                 str(values["fingerprint"]),
                 values.get("categories", {}),
+                [str(name) for name in values.get("guessed", ())],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
@@ -121,7 +133,7 @@ class Description:
         splits = {}
         for split, number in self.counts.items():
             pairs, findings = _pairs_of(root, split, split in self.pixels)
-            refuse_errors(findings, f"seg dataset check {root}")
+            refuse_errors(findings, check_command(root))
             if len(pairs) != number:
                 raise DataError(
                     f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}; prepare it again"

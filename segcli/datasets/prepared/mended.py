@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segcli.datasets.check.fix import mend
+from segcli.datasets.check.kinds import check_command
 from segcli.datasets.check.report import Report
 from segcli.datasets.prepared.write import prepare
 from segcli.errors import UsageError
@@ -55,8 +56,7 @@ def write_mended(report: Report, target: Path, progress: Progress = silent) -> M
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         mending = mend(report.survey, Path(folder))
-        command = f"seg dataset check {target}"
-        made = prepare(mending.source, target, linking="hard", progress=progress, where_to_look=command)
+        made = prepare(mending.source, target, linking="hard", progress=progress, where_to_look=check_command(target))
     kept = sum(len(items) for items in made.dataset.splits.values())
     return Mended(target, kept, mending.changed, mending.left_out)
 

@@ -187,6 +187,7 @@ def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
             if source.categories
             else {}
         ),
+        **({"guessed": list(source.guessed)} if source.guessed else {}),
         "splits": splits,
         "source": source.origin,
         "fingerprint": manifest.fingerprint(),

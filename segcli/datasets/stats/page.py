@@ -1,7 +1,6 @@
 """The figures of a dataset as one HTML page, pictures included."""
 
 import base64
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from PIL import Image
 
 from segcli.datasets.stats.measure import OBJECT_SIDES, Example, Statistics
 from segcli.io.files import write_text
-from segcli.io.images import Mask, Pixels
+from segcli.io.images import Mask, Pixels, encode_jpeg
 from segcli.task import Colour
 
 _SIDE = 150  # pixels of an example's shorter side
@@ -90,9 +88,7 @@ def _picture(statistics: Statistics, example: Example, index: int) -> dict[str, 
     image, mask = statistics.samples[example.split][example.place].read()
     rows, columns = _window(example.box, image.shape[0], image.shape[1])
     shown = _highlighted(image[rows, columns], mask[rows, columns] == index, statistics.task.palette[index])
-    stream = io.BytesIO()
-    Image.fromarray(shown).save(stream, "JPEG", quality=82)
-    url = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    url = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(shown, quality=82)).decode()
     return {"url": url, "title": f"{example.name} ({example.split}), {example.area} pixels"}
 
 

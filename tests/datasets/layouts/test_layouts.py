@@ -1,5 +1,6 @@
 """The native layouts, on tiny data drawn in each."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from segcli.datasets.check.judge import survey
 from segcli.datasets.dataset import FileSample
 from segcli.datasets.layouts import LAYOUTS, ade20k, camvid, cityscapes, coco_stuff, folder, voc
 from segcli.datasets.layouts.base import UNDEALT, Options
+from segcli.datasets.layouts.detect import detect
 from segcli.datasets.open import open_source
 from segcli.datasets.prepared.format import open_prepared
 from segcli.datasets.prepared.write import prepare
@@ -228,6 +230,32 @@ def test_a_layout_is_told_by_what_lies_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="nothing is no dataset"):
         open_source(tmp_path / "nothing", None, Options())
+
+
+def write_labelme(root: Path, number: int) -> Path:
+    for index in range(number):
+        draw(root / f"{index}.jpg", index)
+        shape = {"label": "cat", "points": [[0, 0], [9, 0], [9, 9]], "shape_type": "polygon"}
+        (root / f"{index}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{index}.jpg"}))
+    return root
+
+
+def test_files_that_belong_to_no_layout_do_not_decide(tmp_path: Path) -> None:
+    root = write_labelme(tmp_path / "mine", 3)
+    for name in (".v7/a.json", ".vscode/settings.json", "0/annotations.json", "package.json", "a/voc.xml"):
+        (root / name).parent.mkdir(exist_ok=True)
+    (root / ".v7/a.json").write_text('{"item": {}, "annotations": []}')
+    (root / ".vscode/settings.json").write_text('{"images": [], "annotations": []}')
+    (root / "0/annotations.json").write_text('{"images": [], "annotations": []}')  # one against three
+    (root / "package.json").write_text('{"name": "tool", "shapes": {}, "annotations": {}}')
+    (root / "a/voc.xml").write_text("<annotation><object/></annotation>")
+    known = detect(root, Options())
+    assert known is not None
+    assert known.name == "labelme"
+    for index in range(3):
+        (root / f"{index}.json").unlink()
+    (root / "0/annotations.json").unlink()
+    assert detect(root, Options()) is None
 
 
 def test_every_layout_refuses_an_empty_folder(tmp_path: Path) -> None:

@@ -50,11 +50,28 @@ def test_each_class_comes_to_each_split_by_its_share(seed: int) -> None:
             assert held[index] == pytest.approx(total[index] * share, abs=1.5), (split, index)
 
 
-def test_a_plain_random_split_would_not_do_that() -> None:
-    """What stratification is for: 20 of 500 images hold the rare class; a random fifth often misses its 4 by half."""
-    rng = np.random.default_rng(0)
-    held = [(rng.permutation(500)[:100] < 20).sum() for _ in range(200)]
-    assert np.mean([abs(count - 4) >= 2 for count in held]) > 0.3
+@pytest.mark.parametrize("number", range(3, 7))
+@pytest.mark.parametrize("seed", range(4))
+def test_few_groups_come_to_every_split(number: int, seed: int) -> None:
+    frames = [
+        Dealt(Pair(f"clip{clip}_{frame}", Path("x"), None), frozenset({0, clip % 2}))
+        for clip in range(number)
+        for frame in range(4 + clip)
+    ]
+    dealt = deal(frames, (0.8, 0.1, 0.1), seed, group_by=r"^[^_]+")
+    clips = {split: {name.split("_")[0] for name in found} for split, found in names(dealt).items()}
+    assert min(len(found) for found in clips.values()) >= 1
+    assert len(clips["train"]) == max(len(found) for found in clips.values())
+    assert sum(len(found) for found in clips.values()) == number
+    assert deal(frames[::-1], (0.8, 0.1, 0.1), seed, group_by=r"^[^_]+") == dealt
+
+
+def test_a_split_that_would_be_empty_gets_the_group_that_fits_best() -> None:
+    sizes = {"a": 30, "b": 2, "c": 40, "d": 28}
+    frames = [Dealt(Pair(f"{clip}_{frame}", Path("x"), None)) for clip, size in sizes.items() for frame in range(size)]
+    for seed in range(6):
+        dealt = names(deal(frames, (0.68, 0.3, 0.02), seed, group_by=r"^[^_]+"))
+        assert len(dealt["test"]) == 2, seed
 
 
 def test_groups_stay_together() -> None:
@@ -130,6 +147,6 @@ def test_lists_of_nested_names_take_no_image_of_another_folder(tmp_path: Path) -
 
 
 def test_a_split_that_would_be_empty_is_told() -> None:
-    frames = [Dealt(Pair(f"clip{index // 8}_{index}", Path("x"), None)) for index in range(40)]
-    with pytest.raises(UsageError, match="leaves test empty, of 40 pairs in 5 groups"):
+    frames = [Dealt(Pair(f"clip{index // 20}_{index}", Path("x"), None)) for index in range(40)]
+    with pytest.raises(UsageError, match="leaves test empty, of 40 pairs in 2 groups"):
         deal(frames, (0.7, 0.2, 0.1), 0, group_by="clip.")
