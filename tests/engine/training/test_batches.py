@@ -21,14 +21,18 @@ from segcli.task import Task
 FILL = (1, 2, 3)
 
 
+def valid_pixels(masks: torch.Tensor) -> torch.Tensor:
+    return (masks != 255).sum(dtype=torch.float64)[None]
+
+
 def batches(config: RunConfig, workers: int, augmentation: Light, batch_size: int = 2) -> TrainingBatches:
     dataset = open_dataset(config.dataset)
     crops = TrainingCrops(dataset.split("train"), (32, 32), augmentation, 0, FILL, 255)
-    return TrainingBatches(crops, batch_size, workers)
+    return TrainingBatches(crops, batch_size, workers, valid_pixels)
 
 
 def collect(source: TrainingBatches, epoch: int) -> list[torch.Tensor]:
-    return [torch.cat([images.flatten(), masks.flatten()]) for step in source.epoch(epoch) for images, masks in step]
+    return [torch.cat([images.flatten(), masks.flatten()]) for step in source.epoch(epoch) for images, masks, _ in step]
 
 
 def test_batches_are_a_function_of_seed_and_epoch_alone(tiny: Callable[..., RunConfig]) -> None:
@@ -113,7 +117,7 @@ def test_class_indices_beyond_a_byte_are_turned_exactly() -> None:
 def step_tensors(source: TrainingBatches, epoch: int, start: int = 0) -> list[torch.Tensor]:
     """The images and masks of each step, whatever its micro-batches."""
     return [
-        torch.cat([torch.cat([images.flatten(1), masks.flatten(1)], 1) for images, masks in step])
+        torch.cat([torch.cat([images.flatten(1), masks.flatten(1)], 1) for images, masks, _ in step])
         for step in source.epoch(epoch, start)
     ]
 
@@ -127,16 +131,16 @@ def drawing_crops(samples: Sequence[Sample], balance: float = 0.5, **options: ob
 
 def test_processes_see_together_what_one_sees(tiny: Callable[..., RunConfig]) -> None:
     crops = drawing_crops(open_dataset(tiny().dataset).split("train"))
-    whole = step_tensors(TrainingBatches(crops, 4, 0), 1)
+    whole = step_tensors(TrainingBatches(crops, 4, 0, valid_pixels), 1)
     assert [len(step) for step in whole] == [4, 2]
-    in_parts = step_tensors(TrainingBatches(crops, 2, 1, accumulate=2), 1)
+    in_parts = step_tensors(TrainingBatches(crops, 2, 1, valid_pixels, accumulate=2), 1)
     assert all(torch.equal(a, b) for a, b in zip(whole, in_parts, strict=True))
-    ranks = [step_tensors(TrainingBatches(crops, 2, 0, rank=rank, processes=2), 1) for rank in range(2)]
+    ranks = [step_tensors(TrainingBatches(crops, 2, 0, valid_pixels, rank=rank, processes=2), 1) for rank in range(2)]
     assert torch.equal(torch.cat([ranks[0][0], ranks[1][0]]), whole[0])
     # Of the last two samples, neither process could make a batch that can be normalised.
     assert [len(steps) for steps in ranks] == [1, 1]
     with pytest.raises(UsageError, match="6 training images are too few for 7 processes"):
-        TrainingBatches(crops, 2, 0, rank=0, processes=7)
+        TrainingBatches(crops, 2, 0, valid_pixels, rank=0, processes=7)
 
 
 class Counting:
@@ -155,7 +159,7 @@ class Counting:
 
 def test_an_epoch_begun_in_the_middle_reads_only_the_rest(tiny: Callable[..., RunConfig]) -> None:
     samples = Counting(open_dataset(tiny().dataset).split("train"))
-    source = TrainingBatches(TrainingCrops(samples, (32, 32), Medium(), 0, FILL, 255), 2, 0)
+    source = TrainingBatches(TrainingCrops(samples, (32, 32), Medium(), 0, FILL, 255), 2, 0, valid_pixels)
     whole = step_tensors(source, 3)
     samples.seen.clear()
     rest = step_tensors(source, 3, start=2)
@@ -239,8 +243,8 @@ def test_copy_paste_brings_pixels_with_their_labels(tmp_path: Path) -> None:
 
 
 def test_the_preview_shows_the_first_crops_of_the_first_epoch(tiny: Callable[..., RunConfig]) -> None:
-    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset).split("train")), 3, 0)
-    ((images, masks),) = next(source.epoch(0))
+    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset).split("train")), 3, 0, valid_pixels)
+    ((images, masks, _),) = next(source.epoch(0))
     for (image, mask), expected, labels in zip(source.preview(3), images, masks, strict=True):
         assert torch.equal(image, expected)
         assert torch.equal(mask, labels)
