@@ -12,7 +12,7 @@ from segcli.config import DatasetConfig, RunConfig
 from segcli.datasets.dataset import Sample
 from segcli.datasets.holders import find_holders
 from segcli.datasets.open import open_dataset
-from segcli.engine.training.batches import TrainingBatches, TrainingCrops, training_crops
+from segcli.engine.training.batches import TrainingBatches, TrainingCrops, pick_workers, training_crops
 from segcli.engine.training.crops import largest_share
 from segcli.engine.training.order import Turn
 from segcli.errors import ConfigError, DataError, UsageError
@@ -287,3 +287,27 @@ def test_a_config_gives_the_crops_it_asks_for(tiny: Callable[..., RunConfig]) ->
         ConfigError, match=r"augmentation.copy_paste_classes: unknown class 'clas_2'; did you mean class_2\?"
     ):
         made(augmentation={"name": "light", "copy_paste_classes": ["clas_2"]})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_bring_the_masses_of_their_masks(tiny: Callable[..., RunConfig], workers: int) -> None:
+    """Counted where they are made; the channels of a pixel lie side by side, as accelerators want them."""
+    crops = TrainingCrops(
+        open_dataset(tiny().dataset).split("train"), (64, 64), Light(scale=(0.5, 0.8)), 0, FILL, 255
+    )  # fmt: skip
+    steps = list(TrainingBatches(crops, 1, workers, valid_pixels, accumulate=2).epoch(0))
+    assert [len(step) for step in steps] == [2, 2, 2]
+    for batch in (batch for step in steps for batch in step):
+        assert batch.masses.tolist() == [(batch.masks != 255).sum()]
+        assert 0 < batch.masses < 64 * 64
+        assert batch.images.stride() == (3 * 64 * 64, 1, 3 * 64, 3)
+
+
+@pytest.mark.parametrize(("device", "cores", "number"), [("cpu", 64, 8), ("cuda", 64, 16), ("cuda", 16, 7)])
+def test_a_gpu_is_read_for_by_more_processes_where_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, device: str, cores: int, number: int
+) -> None:
+    """Two processes train."""
+    monkeypatch.setattr("segcli.engine.training.batches.available_cores", lambda: cores)
+    assert pick_workers(None, torch.device(device), processes=2) == number
+    assert pick_workers(3, torch.device(device), processes=2) == 3
