@@ -87,7 +87,7 @@ def seg_losses(num_steps: int = 50) -> tuple[list[float], list[float]]:
     for _ in epochs:
         trainer.train_epoch()
         trainer.progress.epoch, trainer.progress.step_in_epoch = trainer.progress.epoch + 1, 0
-    batches = [batch for micro_batches in steps for batch in micro_batches]
+    batches = [(batch.images.contiguous(), batch.masks) for micro_batches in steps for batch in micro_batches]
     return losses, plain_losses(model, batches, lr=1e-3, weight_decay=0.01)
 
 

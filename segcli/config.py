@@ -97,11 +97,14 @@ class TrainConfig(Section):
     """share of an epoch's crops that are drawn for a class instead of in turn: for each, one of the classes that occur
     (all equally likely), an image that holds it, and a place that shows it"""
     workers: int | None = Field(None, ge=0)
-    """processes that read images; null: one fewer than cores, 8 at most"""
+    """processes that read images; null: one fewer than cores, 8 at most, 16 for each GPU"""
     channels_last: bool | Literal["auto"] = "auto"
-    """memory layout of the network, faster for most and slower for some; auto: the faster of both on a first batch"""
+    """memory layout of the network, faster for most and slower for some; auto: the faster of both in a short
+    measurement, always on GPUs"""
     compile: bool = False
     """compile the network with torch.compile: a slow first step, faster ones behind it"""
+    deterministic: bool = False
+    """let a GPU repeat a run to the last bit, more slowly; torch warns of what has no such kernel. CPUs do so anyway"""
     sync_batch_norm: bool | Literal["auto"] = "auto"
     """batch norms count over all processes; auto: where there are several, on GPUs"""
     threads: int | None = Field(None, ge=1)

@@ -3,11 +3,12 @@
 import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -31,7 +32,13 @@ from segcli.io.images import Mask
 from segcli.parallel import Progress, available_cores, silent
 from segcli.task import Colour
 
-Batch = tuple[Tensor, Tensor]
+Value = TypeVar("Value")
+
+Item = tuple[Tensor, Tensor]
+"""A crop: image 3×h×w uint8 and mask h×w."""
+
+Masses = Callable[[Tensor], Tensor]
+"""What the terms of a loss are divided by (float64, one a term), for masks B×h×w int64."""
 
 _REDRAWS = 10
 """Times that a crop is drawn again where one class takes too much of it."""
@@ -103,7 +110,21 @@ def training_crops(
     )
 
 
-class TrainingCrops(Dataset[Batch | SegError]):
+class Batch(NamedTuple):
+    """A micro-batch.
+
+    Attributes:
+        images: B×3×h×w uint8, the channels of a pixel side by side in memory.
+        masks: B×h×w.
+        masses: of these masks.
+    """
+
+    images: Tensor
+    masks: Tensor
+    masses: Tensor
+
+
+class TrainingCrops(Dataset[Item | SegError]):
     """The training samples, cropped and varied; the key of an item is a `Turn`.
 
     A sample that cannot be read gives its error as the item: raised in a worker, it would lose its form.
@@ -143,14 +164,14 @@ class TrainingCrops(Dataset[Batch | SegError]):
         self._pasted = [index for index in pasted if holders and holders[index]]
         self._is_pasted = np.isin(np.arange(max(ignore_index + 1, len(holders))), self._pasted)
 
-    def __getitem__(self, turn: Turn) -> Batch | SegError:
-        """Makes one item: image 3×h×w uint8 and mask h×w."""
+    def __getitem__(self, turn: Turn) -> Item | SegError:
+        """Makes one item."""
         try:
             return self._make(turn)
         except SegError as error:
             return error
 
-    def _make(self, turn: Turn) -> Batch:
+    def _make(self, turn: Turn) -> Item:
         rng = np.random.default_rng([self.seed, turn.epoch, turn.place, turn.index])
         crop = self._crop(rng, turn.index, turn.wanted, self.augmentation.max_class_share)
         if self._pasted and rng.random() < self.augmentation.copy_paste:
@@ -215,9 +236,11 @@ class TrainingBatches:
         crops: the items.
         batch_size: items a micro-batch.
         workers: processes that make items; 0 makes them in this one.
+        masses: counted where the batches are made.
         accumulate: micro-batches a step.
         rank: this process, of those that train together.
         processes: their number.
+        pinned: whether batches lie in memory that an accelerator copies from by itself.
 
     Raises:
         UsageError: if there are fewer samples than processes.
@@ -228,21 +251,24 @@ class TrainingBatches:
         crops: TrainingCrops,
         batch_size: int,
         workers: int,
+        masses: Masses,
         accumulate: int = 1,
         rank: int = 0,
         processes: int = 1,
+        pinned: bool = False,
     ) -> None:
         self.crops = crops
         self._deal = Deal(batch_size, accumulate, rank, processes)
         if not len(self):
             raise UsageError(f"{len(crops.samples)} training images are too few for {processes} processes")
         self._keys = _Keys()
-        self._loader: DataLoader[Batch | SegError] = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(  # of items, which it makes a batch
             crops,
             batch_sampler=self._keys,
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=_collate,
+            pin_memory=pinned,
+            collate_fn=partial(_collate, masses),
             worker_init_fn=_start_worker,
             # The loader draws seeds for its workers; from the global generator, a resumed run would draw others.
             generator=torch.Generator(),
@@ -253,7 +279,7 @@ class TrainingBatches:
         return self._deal.num_steps(len(self.crops.samples))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
-        """The steps of an epoch, each as this process's micro-batches: images B×3×h×w uint8 and masks B×h×w.
+        """The steps of an epoch, each as this process's micro-batches.
 
         Args:
             epoch: from 0.
@@ -269,25 +295,26 @@ class TrainingBatches:
         for step in steps:
             yield [_or_raise(batch) for batch in islice(batches, len(step))]
 
-    def preview(self, number: int) -> list[Batch]:
-        """The first items of the first epoch, of all processes: image 3×h×w uint8 and mask h×w each."""
+    def preview(self, number: int) -> list[Item]:
+        """The first items of the first epoch, of all processes."""
         return [_or_raise(self.crops[turn]) for turn in self.crops.order.turns(0)[:number]]
 
 
-def _collate(items: list[Batch | SegError]) -> Batch | SegError:
+def _collate(masses: Masses, items: list[Item | SegError]) -> Batch | SegError:
     images, masks = [], []
     for item in items:
         if isinstance(item, SegError):
             return item
-        images.append(item[0])
+        images.append(item[0].permute(1, 2, 0))
         masks.append(item[1])
-    return torch.stack(images), torch.stack(masks)
+    stacked = torch.stack(masks)
+    return Batch(torch.stack(images).permute(0, 3, 1, 2), stacked, masses(stacked.long()))
 
 
-def _or_raise(batch: Batch | SegError) -> Batch:
-    if isinstance(batch, SegError):
-        raise batch
-    return batch
+def _or_raise(value: Value | SegError) -> Value:
+    if isinstance(value, SegError):
+        raise value
+    return value
 
 
 def _start_worker(worker: int) -> None:
@@ -299,9 +326,12 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def pick_workers(number: int | None, processes: int = 1) -> int:
+def pick_workers(number: int | None, device: torch.device, processes: int = 1) -> int:
     """How many processes read images for each training process on this machine.
 
-    The given number, else one fewer than this process's share of the cores, at least 1 and 8 at most.
+    The given number, else one fewer than this process's share of the cores, at least 1, and at most 8 where it computes
+    on a CPU, 16 where it keeps a GPU busy.
     """
-    return min(max(available_cores() // processes - 1, 1), 8) if number is None else number
+    if number is not None:
+        return number
+    return min(max(available_cores() // processes - 1, 1), 16 if device.type == "cuda" else 8)

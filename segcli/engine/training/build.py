@@ -1,13 +1,12 @@
 """What a training is made of, built from its config."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -16,13 +15,13 @@ from segcli.components.weights import restricts_use
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.device import keep_freed_memory, pick_device, pick_threads
-from segcli.engine.training.auto import Say, settled
-from segcli.engine.training.batches import TrainingBatches, pick_workers, training_crops
+from segcli.engine.training.auto import Say, Trial, settled
+from segcli.engine.training.batches import Masses, TrainingBatches, pick_workers, training_crops
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.ema import Average
 from segcli.engine.training.precision import Precision
 from segcli.engine.training.provenance import versions
-from segcli.engine.training.seeding import seed_everything
+from segcli.engine.training.seeding import repeat_exactly, seed_everything
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.nn.checkpointing import enable_gradient_checkpointing
@@ -77,7 +76,6 @@ class Parts:
         average: of its weights, or None.
         card: what its bundles carry, but for the figures.
         loss: what is minimised.
-        masses: what the loss is divided by for masks (B×H×W) on the CPU, one a term.
         optimizer: how.
         scheduler: the learning rate over the steps.
         batches: the training data.
@@ -93,7 +91,6 @@ class Parts:
     average: Average | None
     card: ModelCard
     loss: WeightedSum
-    masses: Callable[[Tensor], Tensor]
     optimizer: Optimizer
     scheduler: LRScheduler
     batches: TrainingBatches
@@ -133,25 +130,28 @@ def build_parts(
         torch.set_num_threads(pick_threads(config.train.threads, processes.local_count))
         keep_freed_memory()
     seed_everything(config.seed)
+    if device.type == "cuda":
+        repeat_exactly(config.train.deterministic)
     network, origin = _started(config, dataset, say) if begun is None else _empty(config, dataset, begun.origin)
     network = network.to(device)
     if device.type == "cpu":
         depthwise_in_single_precision(network)
-    config = processes.lead(settled(config, network, device, say) if processes.leads else config)
+    loss = config.loss.build(dataset.task, dataset.class_figures("train"))
+    trial = partial(Trial, network=network, loss=loss, device=device)
+    config = processes.lead(settled(config, device, trial, say) if processes.leads else config)
     network = _laid_out(network, config, device, processes)
     if config.train.gradient_checkpointing:
         enable_gradient_checkpointing(network)  # behind the conversion of norms, which it hooks into
     precision = Precision(config.precision, device)
     card = _card(config, dataset, origin)
-    loss = config.loss.build(dataset.task, dataset.class_figures("train"))
-    batches = _batches(config, dataset, card, processes, progress)
+    batches = _batches(config, dataset, card, loss.masses, device, processes, progress)
     total_steps, total_epochs = _length(config, len(batches), begun)
     optimizer = config.optimizer.build(network)
     scheduler = config.scheduler.build(optimizer, total_steps)
     average = None if config.ema is None else Average(network, config.ema.decay)
     return Parts(
-        config, device, precision, network, origin, average, card, copy.deepcopy(loss).to(device), loss.masses,
-        optimizer, scheduler, batches, total_steps, total_epochs,
+        config, device, precision, network, origin, average, card, copy.deepcopy(loss).to(device), optimizer,
+        scheduler, batches, total_steps, total_epochs,
     )  # fmt: skip
 
 
@@ -218,15 +218,17 @@ def with_synced_norms(network: SegmentationNetwork) -> SegmentationNetwork:
 
 
 def _batches(
-    config: RunConfig, dataset: Dataset, card: ModelCard, processes: Processes, progress: Progress
-) -> TrainingBatches:
+    config: RunConfig, dataset: Dataset, card: ModelCard, masses: Masses, device: torch.device, processes: Processes,
+    progress: Progress,
+) -> TrainingBatches:  # fmt: skip
     red, green, blue = (round(255 * channel) for channel in card.mean)
     crops = training_crops(config, dataset, dataset.split("train"), (red, green, blue), progress, processes)
     assert config.train.batch_size != "auto"
-    workers = pick_workers(config.train.workers, processes.local_count)
+    workers = pick_workers(config.train.workers, device, processes.local_count)
     return TrainingBatches(
-        crops, config.train.batch_size, workers, config.train.accumulate, processes.rank, processes.count
-    )
+        crops, config.train.batch_size, workers, masses, config.train.accumulate, processes.rank, processes.count,
+        pinned=device.type == "cuda",
+    )  # fmt: skip
 
 
 def _card(config: RunConfig, dataset: Dataset, origin: Origin) -> ModelCard:

@@ -90,25 +90,6 @@ def _share(at: int, side: int, wanted: int, rng: Generator) -> float:
     return int(rng.integers(max(at - wanted + 1, 0), min(at, room) + 1)) / room
 
 
-def crop(
-    image: Pixels, mask: Mask, size: Size, plan: CropPlan, fill: tuple[int, int, int], ignore_index: int
-) -> tuple[Pixels, Mask]:
-    """Cuts an image and its mask alike.
-
-    Args:
-        image: H×W×3 uint8.
-        mask: H×W.
-        size: height and width of the crop.
-        plan: scale, place and flip.
-        fill: colour where the region reaches beyond the image.
-        ignore_index: mask value there.
-
-    Returns:
-        The crop of the image (h×w×3) and of the mask (h×w).
-    """
-    return cut(image, size, plan, fill), cut(mask, size, plan, ignore_index)
-
-
 def cut(pixels: Any, size: Size, plan: CropPlan, fill: Any) -> Any:
     """Cuts a region and resizes it to the crop's size, so that only pixels that are used are touched.
 

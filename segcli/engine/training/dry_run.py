@@ -33,7 +33,7 @@ class DryRun:
         epochs: of the whole training.
         seconds_a_step: measured, reading included as far as the workers do not hide it.
         seconds_a_val_image: measured.
-        peak_memory: bytes; of the accelerator, else of this process.
+        peak_memory: bytes; of a step on an accelerator, else of this process up to its end.
     """
 
     facts: Mapping[str, str]
@@ -67,8 +67,11 @@ def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
     trainer = Trainer(alone, open_dataset(config.dataset), observe)
     picture = config.output_dir / f"{name}-dry-run.png"
     draw_batch(picture, trainer.parts.batches.preview(_CROPS), trainer.dataset.task)
+    if trainer.parts.device.type == "cuda":  # what was measured before to settle a choice is no part of a step
+        torch.cuda.reset_peak_memory_stats(trainer.parts.device)
     loss, computing, reading = _one_step(trainer)
-    workers = pick_workers(config.train.workers)
+    peak_memory = _peak_memory(trainer.parts.device)
+    workers = pick_workers(config.train.workers, trainer.parts.device)
     return DryRun(
         facts=trainer.facts(),
         picture=picture,
@@ -78,7 +81,7 @@ def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
         epochs=trainer.parts.total_epochs,
         seconds_a_step=max(computing, reading / workers) if workers else computing + reading,
         seconds_a_val_image=_validation(trainer),
-        peak_memory=_peak_memory(trainer.parts.device),
+        peak_memory=peak_memory,
     )
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -182,7 +183,7 @@ class Trainer:
             Stopped: when it was asked to; the state is saved.
         """
         progress = self.progress
-        self._thaw(progress.epoch)
+        self.stepper.begin_epoch(progress.epoch)
         trained = TrainedEpoch.resumed(
             progress.tally, self.dataset.task.num_classes, self.parts.device, self.processes.leads
         )
@@ -200,9 +201,6 @@ class Trainer:
             progress.lr = outcome.lr
             progress.step += 1
             progress.step_in_epoch += 1
-            progress.left_out = 0 if outcome.taken else progress.left_out + 1
-            if not outcome.taken:
-                self._guard(outcome.loss)
             if self.parts.device.type == "cpu" or progress.step_in_epoch % 10 == 0 or progress.step_in_epoch == steps:
                 self._tell_step(steps, trained)
         trained.end()
@@ -210,33 +208,18 @@ class Trainer:
 
     def try_step(self, micro_batches: Sequence[Batch], number: int) -> float:
         """Takes one step by itself; gives its loss."""
-        self._thaw(0)
+        self.stepper.begin_epoch(0)
         masses = self._agree(micro_batches, due=False)[-1]
         return float(self.stepper.step(micro_batches, masses, number).loss)
 
     def _agree(self, micro_batches: Sequence[Batch], due: bool) -> tuple[bool, bool, int, Tensor]:
         """What all processes must know before a step: whether to stop or to save, its crops, and its loss's masses."""
-        images = sum(len(images) for images, _ in micro_batches)
-        masses = torch.stack([self.parts.masses(masks.long()) for _, masks in micro_batches]).sum(0)
+        images = sum(len(batch.images) for batch in micro_batches)
+        masses = torch.stack([batch.masses for batch in micro_batches]).sum(0)
         mine = torch.cat([torch.tensor([self.stop.asked, due, images], dtype=torch.float64), masses])
         values = self.processes.sum(mine)
         stop, due_anywhere, num_images = values[:3].tolist()
         return stop > 0, due_anywhere > 0, int(num_images), values[3:]
-
-    def _thaw(self, epoch: int) -> None:
-        """Makes the network ready to train, but for what is frozen in this epoch."""
-        network = self.parts.network.train()
-        encoder = network.model.get_submodule("encoder")
-        frozen = epoch < self.config.train.freeze_encoder
-        if any(parameter.requires_grad is frozen for parameter in encoder.parameters()):
-            encoder.requires_grad_(not frozen)
-            self.stepper.wrap()
-        if frozen:
-            encoder.eval()
-        if epoch < self.config.train.freeze_batch_norm:
-            for module in network.modules():
-                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-                    module.eval()
 
     def validate(self, samples: Sequence[Sample] | None = None) -> tuple[Scores, float]:
         """Evaluates the network on samples, by default the val split: the scores, and the mean of the losses."""
@@ -283,6 +266,7 @@ class Trainer:
 
     def _tell_step(self, steps: int, trained: TrainedEpoch) -> None:
         progress = self.progress
+        self._look_back(trained)
         self.observe(
             Stepped(
                 progress.epoch + 1, progress.step_in_epoch, steps, trained.last_loss(), self.progress.lr,
@@ -290,17 +274,21 @@ class Trainer:
             )
         )  # fmt: skip
 
-    def _guard(self, loss: Tensor) -> None:
-        """Tells of a step that was left out; raises SegError after too many in a row."""
-        what = f"the loss is {loss.item():.4g}" if not loss.isfinite() else "a gradient is no finite number"
-        if self.progress.left_out >= _MOST_LEFT_OUT:
-            raise SegError(
-                f"{what} at step {self.progress.step}; lower optimizer.lr (now {self.progress.lr:.3g} here), set "
-                f"train.clip_grad_norm, or look at the images and masks of this run in samples/ "
-                f"({_MOST_LEFT_OUT} steps in a row were left out)"
-            )
-        if self.progress.left_out == 1:
-            self.say(f"{what} at step {self.progress.step}; the step is left out")
+    def _look_back(self, trained: TrainedEpoch) -> None:
+        """Waits for the steps since the last look; tells of those left out, raises SegError after too many in a row."""
+        progress = self.progress
+        seen = trained.look_back(self.processes)
+        for step, (loss, fault) in enumerate(seen, progress.step - len(seen) + 1):
+            progress.left_out = progress.left_out + 1 if fault else 0
+            what = "a gradient is no finite number" if isfinite(loss) else f"the loss is {loss:.4g}"
+            if progress.left_out >= _MOST_LEFT_OUT:
+                raise SegError(
+                    f"{what} at step {step}; lower optimizer.lr (now {progress.lr:.3g} here), set "
+                    f"train.clip_grad_norm, or look at the images and masks of this run in samples/ "
+                    f"({_MOST_LEFT_OUT} steps in a row were left out)"
+                )
+            if progress.left_out == 1:
+                self.say(f"{what} at step {step}; the step is left out")
 
     def _row(self, trained: TrainedEpoch, figures: dict[str, float]) -> dict[str, Any]:
         """The row of results.csv; the figures of a validation are None where there was none."""
@@ -381,6 +369,7 @@ class Trainer:
         }
 
     def _save_within_epoch(self, writer: RunWriter | None, trained: TrainedEpoch) -> None:
+        self._look_back(trained)
         self.progress.tally = trained.state(self.processes)
         if writer is not None:
             writer.state(self.state(), self.progress)

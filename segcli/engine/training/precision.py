@@ -1,8 +1,28 @@
 """The number format of training: forward and backward in it, steps along gradients that are finite."""
 
+from typing import NamedTuple
+
 import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from segcli.engine.device import autocast
+
+_LEAST_SCALE = 1.0
+"""The loss scaler of fp16 halves its scale until the gradients fit; below this they are no finite numbers at any."""
+
+
+class Verdict(NamedTuple):
+    """What became of a step: scalars of bool, on the device.
+
+    Attributes:
+        taken: whether the weights moved.
+        fault: whether they did not, and not for the loss scaler of fp16 trying its way down to a scale that fits.
+    """
+
+    taken: Tensor
+    fault: Tensor
 
 
 class Precision:
@@ -22,30 +42,55 @@ class Precision:
         """Runs a block in the number format."""
         return autocast(self.name, self.device)
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a loss (a scalar) to those that are there."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor, largest_norm: float | None = None) -> bool:
+    def step(self, optimizer: Optimizer, loss: Tensor, largest_norm: float | None = None) -> Verdict:
         """Takes one step along the gradients, unless one of them or the loss is no finite number.
+
+        A fused optimiser is called in any case and leaves out the step by itself, so that nobody waits for the device.
+        For any other the verdict is read first.
 
         Args:
             optimizer: holds the parameters.
             loss: a scalar.
             largest_norm: gradients of a larger norm, over all parameters, are scaled down to it.
-
-        Returns:
-            Whether the step was taken.
         """
         self.scaler.unscale_(optimizer)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, largest_norm) if largest_norm else _norm(parameters)
-        finite = bool(torch.isfinite(norm) & torch.isfinite(loss))
-        if finite:
-            self.scaler.step(optimizer)
+        taken = torch.isfinite(norm) & torch.isfinite(loss)
+        if is_fused(optimizer):
+            _begin_momentum(optimizer)
+            optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]  # torch's word to its fused kernels
+            optimizer.step()
+        elif taken:
+            optimizer.step()
         self.scaler.update()
-        return finite
+        return Verdict(taken, ~taken & ~self._backs_off(loss))
+
+    def _backs_off(self, loss: Tensor) -> Tensor:
+        """Whether gradients that are not finite are so for a scale which is still to fall."""
+        if not self.scaler.is_enabled():
+            return torch.zeros_like(loss, dtype=torch.bool)
+        scale = self.scaler.scale(torch.ones_like(loss))  # by itself, without a read
+        return torch.isfinite(loss) & (scale >= _LEAST_SCALE)
 
 
-def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+def is_fused(optimizer: Optimizer) -> bool:
+    """Whether an optimiser is one of torch's fused ones, which leave out a step by a flag on the device."""
+    return all(group.get("fused") for group in optimizer.param_groups)
+
+
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """Starts SGD's momentum at 0: its fused kernel finds what lay in memory where a first step was left out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            state = optimizer.state[parameter]
+            if parameter.grad is not None and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+
+
+def _norm(parameters: list[Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

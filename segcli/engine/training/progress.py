@@ -47,23 +47,24 @@ class Outcome:
     """What one step of training gave.
 
     Attributes:
-        loss: of the step's whole batch, on the device.
-        taken: whether the weights moved; not where the loss or a gradient was no finite number.
+        loss: this process's share of it, on the device.
+        fault: whether the step was left out since the loss or a gradient was no finite number; a scalar of bool there.
         confusion: pixels of this process's crops by true and predicted class, C² + 1 int64, ignored ones last.
         lr: the learning rate, the highest of the parameter groups.
     """
 
     loss: Tensor
-    taken: bool
+    fault: Tensor
     confusion: Tensor
     lr: float
 
 
 class TrainedEpoch:
-    """Adds up what one epoch of training gives, on the device, without waiting for it."""
+    """Adds up what one epoch of training gives, on the device, without waiting for it but in `look_back`."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.losses: list[Tensor] = []
+        self.losses: list[float] = []
+        self._not_looked_at: list[Outcome] = []
         self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
         self.num_classes = num_classes
         self.num_images = 0
@@ -80,23 +81,38 @@ class TrainedEpoch:
         return answer
 
     def add(self, outcome: Outcome, num_images: int) -> None:
-        """Counts one step and the crops of all processes in it; one that was not taken counts in no mean."""
-        self.losses.append(outcome.loss)
-        self.left_out += not outcome.taken
+        """Counts one step and the crops of all processes in it."""
+        self._not_looked_at.append(outcome)
         self.num_images += num_images
         self.confusion += outcome.confusion
+
+    def look_back(self, processes: Processes) -> list[tuple[float, bool]]:
+        """Waits for the steps since the last look: the loss of each, over all processes, and whether it was left out.
+
+        Every process must look back behind the same steps.
+        """
+        outcomes, self._not_looked_at = self._not_looked_at, []
+        if not outcomes:
+            return []
+        shares = torch.stack([outcome.loss for outcome in outcomes])
+        faults = torch.stack([outcome.fault for outcome in outcomes])
+        losses, faults = processes.sum(torch.stack([shares, faults.to(shares)]).cpu())
+        seen = list(zip(losses.tolist(), (faults.bool() | ~losses.isfinite()).tolist(), strict=True))
+        self.losses += [loss for loss, _ in seen]
+        self.left_out += sum(fault for _, fault in seen)
+        return seen
 
     def end(self) -> None:
         """Stops the clock: what comes behind the last step is no training."""
         self.ended = time.perf_counter()
 
     def last_loss(self) -> float:
-        """The loss of the last step."""
-        return float(self.losses[-1])
+        """The loss of the last step that was looked at."""
+        return self.losses[-1]
 
     def mean_loss(self) -> float:
-        """The mean of the steps' losses."""
-        losses = torch.stack(self.losses)
+        """The mean of the steps' finite losses."""
+        losses = torch.tensor(self.losses)
         return float(losses[losses.isfinite()].mean())
 
     def scores(self, processes: Processes) -> Scores:
@@ -119,7 +135,7 @@ class TrainedEpoch:
     def state(self, processes: Processes) -> dict[str, Any]:
         """Everything so far, over all processes, to be saved."""
         return {
-            "losses": torch.stack(self.losses).cpu() if self.losses else torch.zeros(0),
+            "losses": torch.tensor(self.losses),
             "confusion": processes.sum(self.confusion).cpu(),
             "num_images": self.num_images,
             "left_out": self.left_out,
@@ -132,7 +148,7 @@ class TrainedEpoch:
         """An epoch that goes on from a state; the counts of all processes go on in the leading one."""
         epoch = cls(num_classes, device)
         if state is not None:
-            epoch.losses = list(state["losses"].to(device))
+            epoch.losses = state["losses"].tolist()
             epoch.num_images, epoch.left_out = state["num_images"], state["left_out"]
             epoch.waited = state["waited"]
             epoch.started -= state["seconds"]

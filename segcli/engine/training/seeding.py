@@ -1,6 +1,7 @@
-"""Seeds of what libraries draw."""
+"""What makes a run repeat itself: seeds of what libraries draw, and kernels that always add up in the same order."""
 
 import hashlib
+import os
 import random
 
 import numpy as np
@@ -17,3 +18,14 @@ def seed_everything(seed: int) -> None:
 def seed_of(*numbers: int) -> int:
     """A seed of 32 bits that is a function of some numbers."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
+
+
+def repeat_exactly(on: bool) -> None:
+    """Lets a GPU compute by kernels that give the same bits each time, or by the fastest; before it first computes.
+
+    Where torch has no such kernel it warns, and goes on with the one that there is.
+    """
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch asks for
+    torch.use_deterministic_algorithms(on, warn_only=True)
+    torch.backends.cudnn.deterministic = on

@@ -13,7 +13,7 @@ from segcli.components.augmentations import Aerial, Custom, Light, Medical, Medi
 from segcli.config import DatasetConfig, RunConfig
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.open import open_dataset
-from segcli.engine.training.batches import TrainingBatches, TrainingCrops, training_crops
+from segcli.engine.training.batches import TrainingBatches, TrainingCrops, pick_workers, training_crops
 from segcli.engine.training.crops import largest_share
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.order import Turn
@@ -22,14 +22,18 @@ from segcli.errors import ConfigError, DataError, UsageError
 FILL = (1, 2, 3)
 
 
+def valid_pixels(masks: torch.Tensor) -> torch.Tensor:
+    return (masks != 255).sum(dtype=torch.float64)[None]
+
+
 def batches(config: RunConfig, workers: int, augmentation: Light, batch_size: int = 2) -> TrainingBatches:
     dataset = open_dataset(config.dataset)
     crops = TrainingCrops(dataset.split("train"), (32, 32), augmentation, 0, FILL, 255)
-    return TrainingBatches(crops, batch_size, workers)
+    return TrainingBatches(crops, batch_size, workers, valid_pixels)
 
 
 def collect(source: TrainingBatches, epoch: int) -> list[torch.Tensor]:
-    return [torch.cat([images.flatten(), masks.flatten()]) for step in source.epoch(epoch) for images, masks in step]
+    return [torch.cat([images.flatten(), masks.flatten()]) for step in source.epoch(epoch) for images, masks, _ in step]
 
 
 def test_batches_are_a_function_of_seed_and_epoch_alone(tiny: Callable[..., RunConfig]) -> None:
@@ -114,7 +118,7 @@ def test_class_indices_beyond_a_byte_are_turned_exactly() -> None:
 def step_tensors(source: TrainingBatches, epoch: int, start: int = 0) -> list[torch.Tensor]:
     """The images and masks of each step, whatever its micro-batches."""
     return [
-        torch.cat([torch.cat([images.flatten(1), masks.flatten(1)], 1) for images, masks in step])
+        torch.cat([torch.cat([images.flatten(1), masks.flatten(1)], 1) for images, masks, _ in step])
         for step in source.epoch(epoch, start)
     ]
 
@@ -128,16 +132,16 @@ def drawing_crops(dataset: Dataset, balance: float = 0.5, **options: object) -> 
 
 def test_processes_see_together_what_one_sees(tiny: Callable[..., RunConfig]) -> None:
     crops = drawing_crops(open_dataset(tiny().dataset))
-    whole = step_tensors(TrainingBatches(crops, 4, 0), 1)
+    whole = step_tensors(TrainingBatches(crops, 4, 0, valid_pixels), 1)
     assert [len(step) for step in whole] == [4, 2]
-    in_parts = step_tensors(TrainingBatches(crops, 2, 1, accumulate=2), 1)
+    in_parts = step_tensors(TrainingBatches(crops, 2, 1, valid_pixels, accumulate=2), 1)
     assert all(torch.equal(a, b) for a, b in zip(whole, in_parts, strict=True))
-    ranks = [step_tensors(TrainingBatches(crops, 2, 0, rank=rank, processes=2), 1) for rank in range(2)]
+    ranks = [step_tensors(TrainingBatches(crops, 2, 0, valid_pixels, rank=rank, processes=2), 1) for rank in range(2)]
     assert torch.equal(torch.cat([ranks[0][0], ranks[1][0]]), whole[0])
     # Of the last two samples, neither process could make a batch that can be normalised.
     assert [len(steps) for steps in ranks] == [1, 1]
     with pytest.raises(UsageError, match="6 training images are too few for 7 processes"):
-        TrainingBatches(crops, 2, 0, rank=0, processes=7)
+        TrainingBatches(crops, 2, 0, valid_pixels, rank=0, processes=7)
 
 
 class Counting:
@@ -156,7 +160,7 @@ class Counting:
 
 def test_an_epoch_begun_in_the_middle_reads_only_the_rest(tiny: Callable[..., RunConfig]) -> None:
     samples = Counting(open_dataset(tiny().dataset).split("train"))
-    source = TrainingBatches(TrainingCrops(samples, (32, 32), Medium(), 0, FILL, 255), 2, 0)
+    source = TrainingBatches(TrainingCrops(samples, (32, 32), Medium(), 0, FILL, 255), 2, 0, valid_pixels)
     whole = step_tensors(source, 3)
     samples.seen.clear()
     rest = step_tensors(source, 3, start=2)
@@ -240,8 +244,8 @@ def test_copy_paste_brings_pixels_with_their_labels(tmp_path: Path) -> None:
 
 
 def test_the_preview_shows_the_first_crops_of_the_first_epoch(tiny: Callable[..., RunConfig]) -> None:
-    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset)), 3, 0)
-    ((images, masks),) = next(source.epoch(0))
+    source = TrainingBatches(drawing_crops(open_dataset(tiny().dataset)), 3, 0, valid_pixels)
+    ((images, masks, _),) = next(source.epoch(0))
     for (image, mask), expected, labels in zip(source.preview(3), images, masks, strict=True):
         assert torch.equal(image, expected)
         assert torch.equal(mask, labels)
@@ -303,3 +307,27 @@ def test_the_leading_process_reads_the_masks_for_all(tiny: Callable[..., RunConf
     assert (crops.order.holders, told) == ([[], [], [4]], [])
     training_crops(config, dataset, dataset.split("train"), FILL, lambda what, *_: told.append(what))
     assert told == ["looking for classes"] * 6
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_bring_the_masses_of_their_masks(tiny: Callable[..., RunConfig], workers: int) -> None:
+    """Counted where they are made; the channels of a pixel lie side by side, as accelerators want them."""
+    crops = TrainingCrops(
+        open_dataset(tiny().dataset).split("train"), (64, 64), Light(scale=(0.5, 0.8)), 0, FILL, 255
+    )  # fmt: skip
+    steps = list(TrainingBatches(crops, 1, workers, valid_pixels, accumulate=2).epoch(0))
+    assert [len(step) for step in steps] == [2, 2, 2]
+    for batch in (batch for step in steps for batch in step):
+        assert batch.masses.tolist() == [(batch.masks != 255).sum()]
+        assert 0 < batch.masses < 64 * 64
+        assert batch.images.stride() == (3 * 64 * 64, 1, 3 * 64, 3)
+
+
+@pytest.mark.parametrize(("device", "cores", "number"), [("cpu", 64, 8), ("cuda", 64, 16), ("cuda", 16, 7)])
+def test_a_gpu_is_read_for_by_more_processes_where_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, device: str, cores: int, number: int
+) -> None:
+    """Two processes train."""
+    monkeypatch.setattr("segcli.engine.training.batches.available_cores", lambda: cores)
+    assert pick_workers(None, torch.device(device), processes=2) == number
+    assert pick_workers(3, torch.device(device), processes=2) == 3

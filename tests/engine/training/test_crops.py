@@ -3,7 +3,7 @@ import pytest
 from conftest import draw_pair
 
 from segcli.components.augmentations import Light
-from segcli.engine.training.crops import Crop, CropPlan, crop, cut, largest_share, paste
+from segcli.engine.training.crops import Crop, CropPlan, cut, largest_share, paste
 
 FILL = (1, 2, 3)
 
@@ -11,20 +11,20 @@ FILL = (1, 2, 3)
 def test_a_plain_crop_is_a_cut_out() -> None:
     image, mask = draw_pair(0)
     plan = CropPlan(1.0, 1.0, 0.5, False)
-    cut, cut_mask = crop(image, mask, (24, 32), plan, FILL, 255)
-    assert np.array_equal(cut, image[16:40, 12:44])
-    assert np.array_equal(cut_mask, mask[16:40, 12:44])
-    mirrored, _ = crop(image, mask, (24, 32), CropPlan(1.0, 1.0, 0.5, True), FILL, 255)
-    assert np.array_equal(mirrored, cut[:, ::-1])
+    assert np.array_equal(cut(image, (24, 32), plan, FILL), image[16:40, 12:44])
+    assert np.array_equal(cut(mask, (24, 32), plan, 255), mask[16:40, 12:44])
+    mirrored = cut(image, (24, 32), CropPlan(1.0, 1.0, 0.5, True), FILL)
+    assert np.array_equal(mirrored, image[16:40, 12:44][:, ::-1])
 
 
 def test_what_lies_beyond_the_image_is_ignored() -> None:
     image, mask = draw_pair(0)
-    cut, cut_mask = crop(image, mask, (64, 64), CropPlan(0.5, 0.3, 0.3, False), FILL, 255)
+    plan = CropPlan(0.5, 0.3, 0.3, False)
+    cut_mask = cut(mask, (64, 64), plan, 255)
     assert (cut_mask[20:] == 255).all()
     assert (cut_mask[:, 28:] == 255).all()
     assert (cut_mask[:20, :28] != 255).all()
-    assert (cut[20:] == FILL).all()
+    assert (cut(image, (64, 64), plan, FILL)[20:] == FILL).all()
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.9, 1.7, 3.0])
@@ -32,10 +32,11 @@ def test_a_scaled_crop_shows_the_same_place(scale: float) -> None:
     mask = np.zeros((80, 100), np.uint8)
     mask[:, 50:] = 1
     image = np.repeat(mask[..., None] * 200, 3, axis=2)
-    cut, cut_mask = crop(image, mask, (40, 40), CropPlan(scale, 0.5, 0.5, False), (0, 0, 0), 255)
+    plan = CropPlan(scale, 0.5, 0.5, False)
+    cut_image, cut_mask = cut(image, (40, 40), plan, (0, 0, 0)), cut(mask, (40, 40), plan, 255)
     valid = cut_mask != 255
     assert valid.any()
-    assert ((cut[..., 0] > 100) == (cut_mask == 1))[valid].mean() > 0.97
+    assert ((cut_image[..., 0] > 100) == (cut_mask == 1))[valid].mean() > 0.97
     assert set(np.unique(cut_mask)) <= {0, 1, 255}
 
 
@@ -67,11 +68,10 @@ def test_a_crop_moved_to_a_pixel_shows_it_at_any_of_its_places(scale: float) -> 
 def test_a_crop_is_a_copy() -> None:
     image, mask = draw_pair(0)
     image.flags.writeable = mask.flags.writeable = False
-    cropped = crop(image, mask, image.shape[:2], CropPlan(1.0, 0.0, 0.0, False), FILL, 255)
-    assert all(
-        part.flags.writeable and not np.shares_memory(part, whole)
-        for part, whole in zip(cropped, (image, mask), strict=True)
-    )
+    for pixels, fill in ((image, FILL), (mask, 255)):
+        cropped = cut(pixels, image.shape[:2], CropPlan(1.0, 0.0, 0.0, False), fill)
+        assert cropped.flags.writeable
+        assert not np.shares_memory(cropped, pixels)
 
 
 def test_the_largest_share_counts_no_ignored_pixels() -> None:

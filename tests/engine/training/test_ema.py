@@ -1,6 +1,7 @@
 import copy
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segcli.components.models import ModelOptions, build_network
 from segcli.engine.training.ema import Average
@@ -52,3 +53,21 @@ def test_a_saved_average_goes_on_as_one_that_was_not() -> None:
     again.update(moved)
     for name, value in average.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_an_average_of_older_runs_goes_on_and_equals_torchs_own() -> None:
+    """States were those of torch's AveragedModel; where it mixes what is counted, the count itself is kept here."""
+    moved = network()
+    torchs = AveragedModel(moved, multi_avg_fn=get_ema_multi_avg_fn(0.1), use_buffers=True)  # type: ignore[no-untyped-call]
+    torchs.update_parameters(moved)
+    average = Average(network(), decay=0.1)  # below what the first steps keep at most
+    average.load(copy.deepcopy(torchs.state_dict()))
+    for _ in range(4):
+        shift(moved, 0.1)
+        moved.model.encoder.bn1.num_batches_tracked += 1
+        torchs.update_parameters(moved)
+        average.update(moved)
+    assert average.network.model.encoder.bn1.num_batches_tracked == 4
+    for name, value in torchs.module.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(average.network.state_dict()[name], value), name

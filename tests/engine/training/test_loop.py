@@ -3,6 +3,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -189,28 +190,35 @@ def test_a_prepared_dataset_resumes_from_its_own_config(tiny: Callable[..., RunC
     assert len(resume(run, load_config(run.config)).rows) == 2
 
 
+def fused(trainer: Trainer) -> None:
+    """Lets a training on a CPU decide as on a GPU, on the device: by an optimiser of one kernel."""
+    for group in trainer.parts.optimizer.param_groups:
+        group["fused"] = True
+
+
+@pytest.mark.parametrize("decide", [lambda trainer: None, fused], ids=["on the host", "on the device"])
 def test_a_step_without_finite_numbers_is_left_out_and_counted(
-    tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., RunConfig], decide: Callable[[Trainer], None]
 ) -> None:
-    """The loss of step 2 is made infinite: the weights stay as they were, and the run goes on."""
-    moved: list[bool] = []
-    step = Precision.step
-
-    def broken(self: Precision, optimizer: torch.optim.Optimizer, loss: torch.Tensor, norm: float | None) -> bool:
-        weight = optimizer.param_groups[0]["params"][0]
-        before = weight.detach().clone()
-        loss *= math.inf if len(moved) == 1 else 1
-        taken = step(self, optimizer, loss, norm)
-        moved.append(not torch.equal(weight, before))
-        return taken
-
-    monkeypatch.setattr(Precision, "step", broken)
+    """The logits of step 2 are made infinite: the weights stay as they were, and the run goes on."""
     said: list[str] = []
-    result = train(tiny(), "a", lambda event: said.append(event.text) if isinstance(event, Said) else None)
-    assert "the loss is inf at step 2; the step is left out" in said
-    assert moved == [True, False, True, True, True, True]
-    assert [row["left_out_steps"] for row in result.rows] == [1, 0]
-    assert all(math.isfinite(row["train_loss"]) for row in result.rows)
+    trainer = Trainer(
+        tiny(train={"epochs": 1}), open_dataset(tiny().dataset),
+        lambda event: said.append(event.text) if isinstance(event, Said) else None,
+    )  # fmt: skip
+    decide(trainer)
+    weights: list[torch.Tensor] = []
+
+    def spoil(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        weights.append(trainer.parts.network.model.segmentation_head[0].weight.detach().clone())
+        return logits * (math.inf if len(weights) == 2 else 1)
+
+    trainer.parts.network.register_forward_hook(spoil)
+    trained = trainer.train_epoch()
+    assert [torch.equal(*pair) for pair in pairwise(weights)] == [False, True]
+    assert said == ["the loss is nan at step 2; the step is left out"]
+    assert trained.left_out == 1
+    assert math.isfinite(trained.mean_loss())
 
 
 def test_gradients_are_clipped_to_a_norm() -> None:
@@ -218,14 +226,15 @@ def test_gradients_are_clipped_to_a_norm() -> None:
     optimizer = torch.optim.SGD([weight], lr=1.0)
     precision = Precision("fp32", torch.device("cpu"))
 
-    def step(loss: torch.Tensor) -> bool:
+    def step(loss: torch.Tensor) -> tuple[bool, bool]:
         optimizer.zero_grad()
         precision.backward(loss)
-        return precision.step(optimizer, loss.detach(), largest_norm=1.0)
+        taken, fault = precision.step(optimizer, loss.detach(), largest_norm=1.0)
+        return bool(taken), bool(fault)
 
-    assert step((weight * weight).sum() / 2)
+    assert step((weight * weight).sum() / 2) == (True, False)
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
-    assert not step((weight * math.nan).sum())
+    assert step((weight * math.nan).sum()) == (False, True)
     torch.testing.assert_close(weight.detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
 
 
