@@ -77,9 +77,7 @@ class _Calls(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name in _DOWNLOADS and not any(args[0] is tensor for tensor in self.on_host):
             self.waits[_DOWNLOADS[name]] += 1
-        elif name == "to" and not kwargs.get("non_blocking") and _names_a_device(args[1:], kwargs):
-            self.waits[name] += 1
-        elif name in _FROM_PYTHON and kwargs.get("device") is not None and not isinstance(args[0], Tensor):
+        elif _uploads_and_waits(name, args, kwargs):
             self.waits[name] += 1
         result = function(*args, **kwargs)
         if name == "cpu":
@@ -95,6 +93,8 @@ def _picks_by_mask(name: str, args: Sequence[Any]) -> bool:
     return masked and (name == "index" or args[2].numel() != 1)  # one value for all is filled in without looking
 
 
-def _names_a_device(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    device = kwargs.get("device", args[0] if args else None)
-    return isinstance(device, torch.device | str | Tensor)
+def _uploads_and_waits(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    if name in _FROM_PYTHON:
+        return kwargs.get("device") is not None and not isinstance(args[0], Tensor)
+    device = kwargs.get("device", args[1] if len(args) > 1 else None)
+    return name == "to" and isinstance(device, torch.device | str | Tensor) and not kwargs.get("non_blocking")
