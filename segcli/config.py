@@ -122,8 +122,9 @@ class ValConfig(Section):
 
     image_size: Size | None = None
     """null: as the image is; a number: short side; [height, width]: largest size inside; aspect kept"""
-    batch_size: int = Field(1, ge=1)
-    """images at a time, where consecutive ones have the same size"""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """images in a row of which those of equal size are computed together; auto: as many as suit the device; no figure
+    depends on it"""
 
 
 class EarlyStopping(Section):

@@ -22,32 +22,25 @@ Logits: TypeAlias = Any
 class Operations(Protocol):
     """What every library can do; each function gives arrays of its own, on the device of what it gets."""
 
-    @staticmethod
-    def resize(logits: Logits, size: tuple[int, int]) -> Logits:
+    def resize(self, logits: Logits, size: tuple[int, int]) -> Logits:
         """Resizes logits (N×C×H×W) bilinearly to a (height, width); pixels are areas, and no area is averaged."""
 
-    @staticmethod
-    def softmax(logits: Logits) -> Logits:
+    def softmax(self, logits: Logits) -> Logits:
         """Probabilities of logits (N×C×H×W), over the classes."""
 
-    @staticmethod
-    def logarithm(probabilities: Logits) -> Logits:
+    def logarithm(self, probabilities: Logits) -> Logits:
         """Logits whose softmax is the probabilities (N×C×H×W); 0 becomes the smallest number that is none."""
 
-    @staticmethod
-    def turned_back(logits: Logits, turns: int, mirrored: bool) -> Logits:
+    def turned_back(self, logits: Logits, turns: int, mirrored: bool) -> Logits:
         """Undoes on N×C×H×W what a view did to its image: mirrored left to right, then quarter turns anticlockwise."""
 
-    @staticmethod
-    def labels(logits: Logits) -> Any:
+    def labels(self, logits: Logits) -> Any:
         """The class with the largest logit at every pixel, the first of equals: N×H×W uint8, uint16 beyond 256."""
 
-    @staticmethod
-    def beside(values: NDArray[Any], logits: Logits) -> Any:
+    def beside(self, values: NDArray[Any], logits: Logits) -> Any:
         """Numpy's values as an array of the logits' library on their device; does not wait for the copy."""
 
-    @staticmethod
-    def confusion(truth: Any, labels: Any, num_classes: int, ignore_index: int) -> Any:
+    def confusion(self, truth: Any, labels: Any, num_classes: int, ignore_index: int) -> Any:
         """Counts each image's pixels by true class (row) and predicted class (column); ignored ones count nowhere.
 
         Args:
@@ -60,12 +53,10 @@ class Operations(Protocol):
             N×C×C int64.
         """
 
-    @staticmethod
-    def image_counts(confusion: Any) -> Any:
+    def image_counts(self, confusion: Any) -> Any:
         """What N×C×C counts say of each image's classes: N×3×C pixels that are hit, true and predicted."""
 
-    @staticmethod
-    def to_numpy(array: Any) -> NDArray[Any]:
+    def to_numpy(self, array: Any) -> NDArray[Any]:
         """The values as numpy's; waits for them to be computed."""
 
 

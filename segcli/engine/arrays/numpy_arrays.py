@@ -38,7 +38,7 @@ def turned_back(logits: Values, turns: int, mirrored: bool) -> Values:
 
 def labels(logits: Values) -> NDArray[Any]:
     """Takes the largest."""
-    return logits.argmax(axis=1).astype(np.uint8 if logits.shape[1] <= 256 else np.uint16)
+    return np.asarray(logits.argmax(axis=1), np.uint8 if logits.shape[1] <= 256 else np.uint16)
 
 
 def beside(values: NDArray[Any], logits: Values) -> NDArray[Any]:

@@ -68,7 +68,8 @@ class RunWriter:
 
     def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores) -> None:
         """Writes what an epoch leaves: bundles, results and curves."""
-        card = replace(self.parts.card, metrics={"val": scores.to_json(self.dataset.task)})
+        figures = {**scores.to_json(self.dataset.task), "precision": self.parts.card.precision}
+        card = replace(self.parts.card, metrics={"val": figures})
         save_bundle(self.run.last, self.parts.shown_network, card)
         if best:
             save_bundle(self.run.best, self.parts.shown_network, card)
