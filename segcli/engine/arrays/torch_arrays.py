@@ -15,8 +15,8 @@ def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Takes torch's own."""
-    return logits.softmax(1)
+    """Takes torch's own, which on a CPU is faster behind a copy than on channels_last."""
+    return logits.contiguous().softmax(1)
 
 
 def logarithm(probabilities: Tensor) -> Tensor:

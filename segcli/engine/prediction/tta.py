@@ -98,11 +98,15 @@ class Augmented:
         views = list(self.policy.views())
         if len(views) == 1 and views[0] == (1.0, 0, False):
             return self.inner(images)
-        total: Logits = 0
-        for view in views:
-            logits = self._view(images, *view)
-            total = total + operations(logits).softmax(logits)
-        return operations(total).logarithm(total / len(views))
+        total = self._probabilities(images, *views[0])
+        for view in views[1:]:
+            total += self._probabilities(images, *view)
+        total /= len(views)
+        return operations(total).logarithm(total)
+
+    def _probabilities(self, images: Pixels, scale: float, turns: int, mirrored: bool) -> Logits:
+        logits = self._view(images, scale, turns, mirrored)
+        return operations(logits).softmax(logits)
 
     def _view(self, images: Pixels, scale: float, turns: int, mirrored: bool) -> Logits:
         """The logits of one view, put back in the image's place."""
