@@ -125,8 +125,9 @@ class ValConfig(Section):
 
     image_size: Size | None = None
     """null: as the image is; a number: short side; [height, width]: largest size inside; aspect kept"""
-    batch_size: int = Field(1, ge=1)
-    """images at a time, where consecutive ones have the same size"""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """images in a row of which those of equal size are computed together; auto: as many as suit the device; no figure
+    depends on it"""
     every_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """epochs from one validation to the next; the first and the last epoch are validated in any case. auto: as many as
     keep validations below a quarter of the time, settled behind the first epoch and kept with the run"""

@@ -11,18 +11,28 @@ def evaluate(
     tta_policy: options.TtaPolicy = None,
     size: options.Size = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Evaluate a model: IoU, Dice and accuracy of each class, at the masks' own size."""
     path = options.find_model(model)
-    predictor = options.load(path, device, tta, tta_policy, size)
+    predictor = options.load(path, device, precision, tta, tta_policy, size)
     from segcli.engine.evaluation.evaluate import evaluate as evaluate_samples
 
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
-        scores = evaluate_samples(predictor, dataset.split(split), progress=progress)
+        scores = evaluate_samples(predictor, dataset.split(split), progress=progress).scores
     task = predictor.card.task
+    title = f"{path} in {predictor.precision} on {dataset.name}, {split} split ({len(dataset.split(split))} images)"
     if as_json:
-        render.as_json({"model": str(path), "data": dataset.name, "split": split, **scores.to_json(task)})
+        render.as_json(
+            {
+                "model": str(path),
+                "data": dataset.name,
+                "split": split,
+                "precision": predictor.precision,
+                **scores.to_json(task),
+            }
+        )
         return
-    render.scores_table(scores, task, f"{path} on {dataset.name}, {split} split ({len(dataset.split(split))} images)")
+    render.scores_table(scores, task, title)

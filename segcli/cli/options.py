@@ -35,6 +35,9 @@ Split = Annotated[str, typer.Option("--split", help="The split: train, val or te
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write. [default: in the model's run]")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto (the model's own, where the device has it), fp32, bf16 or fp16.")
+]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over views of each image (the model's policy, else flip).")]
 TtaPolicy = Annotated[
     str | None, typer.Option("--tta-policy", metavar="NAME", help="none, flip, scales, scales-flip or d4.")
@@ -57,7 +60,12 @@ def find_model(given: Path | None) -> Path:
 
 
 def load(
-    model: Path, device: str = "auto", tta: bool = False, policy: str | None = None, size: str | None = None
+    model: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    tta: bool = False,
+    policy: str | None = None,
+    size: str | None = None,
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
     from segcli.engine.prediction.load import load_predictor
@@ -66,7 +74,9 @@ def load(
     wanted = find_policy(policy) if policy else None
     if device not in {"auto", "cpu", "cuda", "mps"}:
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or mps")
-    predictor = load_predictor(model, device, parse_size(size))
+    if precision not in {"auto", "fp32", "bf16", "fp16"}:
+        raise UsageError(f"--precision {precision}: expected auto, fp32, bf16 or fp16")
+    predictor = load_predictor(model, device, parse_size(size), precision)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
     return with_policy(predictor, wanted) if wanted else predictor

@@ -21,6 +21,7 @@ def predict(
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
 ) -> None:
     """Predict images: index masks with a palette, and overlays."""
     from segcli.engine.prediction.predict import predict_files
@@ -33,7 +34,7 @@ def predict(
             raise UsageError(f"--save {save}: unknown product {product!r}; {did_you_mean(product, PRODUCTS)}")
     images = find_sources(sources)
     path = options.find_model(model)
-    predictor = options.load(path, device, tta, tta_policy, size)
+    predictor = options.load(path, device, precision, tta, tta_policy, size)
     folder = output or _default_output(path)
     done: list[Predicted] = []
     failed: list[DataError] = []

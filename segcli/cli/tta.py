@@ -19,6 +19,7 @@ def tta(
     ] = False,
     size: options.Size = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Compare test-time augmentation policies: mIoU against cost."""
@@ -29,7 +30,7 @@ def tta(
     path = options.find_model(model)
     if save and path.is_file():
         raise UsageError(f"--save changes a bundle, and {path} is an exported file; give the bundle and export again")
-    predictor = options.load(path, device, size=size)
+    predictor = options.load(path, device, precision, size=size)
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
         trials = compare(predictor, dataset.split(split), chosen, progress)
@@ -37,8 +38,8 @@ def tta(
     if as_json:
         render.as_json(
             [
-                {"policy": trial.policy.name, "cost": trial.policy.cost, "seconds_per_image": trial.seconds_per_image,
-                 **trial.scores.summary()}
+                {"policy": trial.policy.name, "precision": predictor.precision, "cost": trial.policy.cost,
+                 "seconds_per_image": trial.seconds_per_image, **trial.scores.summary()}
                 for trial in trials
             ]
         )  # fmt: skip

@@ -25,6 +25,7 @@ def visualize(
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
 ) -> None:
     """Draw predictions: overlays, or panels beside the truth."""
     if overlay and panel:
@@ -37,7 +38,7 @@ def visualize(
 
     found = find_sources(sources) if sources else None
     path = options.find_model(model)
-    predictor = options.load(path, device, size=size)
+    predictor = options.load(path, device, precision, size=size)
     folder = output or output_folder(path, "visualize")
     with render.progress() as progress:
         if found is not None:

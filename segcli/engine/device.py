@@ -4,6 +4,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -11,6 +12,9 @@ from segcli.errors import SegError, UsageError
 from segcli.parallel import available_cores
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as malloc.h numbers them
+
+_BYTES_AN_IMAGE = 4 << 30  # what a large image may take on its way through a network
+_LARGEST_BATCH = 8
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,6 +46,25 @@ def pick_precision(name: str, device: torch.device) -> str:
     return name
 
 
+def pick_inference_precision(name: str, own: str, device: torch.device) -> str:
+    """The number format in which a model computes without learning.
+
+    Args:
+        name: what was asked for; `auto` is the model's own where the device has it natively, else fp32.
+        own: the model's own.
+        device: where it is computed.
+
+    Raises:
+        UsageError: if the device cannot compute in it.
+    """
+    if name == "auto":
+        native = {"fp32": True, "bf16": _has_native_bf16(device), "fp16": device.type == "cuda"}
+        return own if native[own] else "fp32"
+    if name == "fp16" and device.type != "cuda":
+        raise UsageError(f"precision fp16 is for cuda only, and the device is {device.type}; use bf16 or fp32")
+    return name
+
+
 def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -54,6 +77,33 @@ def _has_native_bf16(device: torch.device) -> bool:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Runs a block in a number format: fp32, bf16 or fp16."""
     return torch.autocast(device.type, _DTYPES.get(precision), enabled=precision in _DTYPES)
+
+
+@contextmanager
+def computing(precision: str, device: torch.device) -> Iterator[None]:
+    """Runs a block in a number format, without gradients; fp32 means all of its bits, and so no TF32."""
+    with torch.inference_mode(), autocast(precision, device):
+        if device.type != "cuda" or precision != "fp32":
+            yield
+            return
+        cudnn: Any = torch.backends.cudnn
+        backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+        before = [backend.fp32_precision for backend in backends]
+        try:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
+            yield
+        finally:
+            for backend, value in zip(backends, before, strict=True):
+                backend.fp32_precision = value
+
+
+def pick_batch_size(device: torch.device) -> int:
+    """How many images are well computed at a time without gradients: one on a CPU, as many as fit easily elsewhere."""
+    if device.type != "cuda":
+        return 1
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return min(max(memory // _BYTES_AN_IMAGE, 1), _LARGEST_BATCH)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -22,12 +22,10 @@ class Inference:
     Attributes:
         mode: `native` (none), `short_side` (aspect kept) or `fit` (largest size inside, aspect kept).
         size: None, the short side, or (height, width).
-        interpolation: how images and logits are resized.
     """
 
     mode: str = "native"
     size: int | tuple[int, int] | None = None
-    interpolation: str = "bilinear"
 
     @classmethod
     def of(cls, size: int | tuple[int, int] | None) -> Self:
@@ -59,10 +57,11 @@ class ModelCard:
         std: likewise.
         inference: the resize before the network.
         tta: the test-time augmentation that `--tta` means; None is a horizontal flip.
-        metrics: figures by split, as they were when it was written.
+        metrics: figures by split, as they were when it was written, and the number format that they were made in.
         data: the dataset's name, its section of the config and its fingerprint.
         versions: of segcli and the libraries that made it.
         encoder_weights_licence: of the weights it was started from; None where nothing states it.
+        precision: the number format that it computes in where the device has it: fp32, bf16 or fp16.
     """
 
     task: Task
@@ -77,6 +76,7 @@ class ModelCard:
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     encoder_weights_licence: str | None = None
+    precision: str = "fp32"
 
     def to_json(self) -> str:
         """The card as JSON text."""
@@ -98,6 +98,7 @@ class ModelCard:
             values["task"] = Task.from_json(values["task"])
             size = values["inference"]["size"]
             values["inference"]["size"] = tuple(size) if isinstance(size, list) else size
+            values["inference"].pop("interpolation", None)  # older cards say what was never a choice
             values["inference"] = Inference(**values["inference"])
             values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
             return cls(**values)

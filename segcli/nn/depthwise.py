@@ -15,6 +15,13 @@ def depthwise_in_single_precision(network: nn.Module) -> None:
             module.__class__ = _in_single_precision(type(module))  # type: ignore[assignment]
 
 
+def depthwise_as_any(network: nn.Module) -> None:
+    """Undoes `depthwise_in_single_precision`: without gradients these layers are fast in bf16 as well."""
+    for module in network.modules():
+        if isinstance(module, _InSinglePrecision):
+            module.__class__ = type(module).__bases__[1]
+
+
 class _InSinglePrecision(nn.Module):
     """Goes before a layer's own class: its forward pass with autocast switched off."""
 

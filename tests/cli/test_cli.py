@@ -167,15 +167,37 @@ def test_an_exported_file_is_a_model_like_any_other(here: Path, seg: Seg, option
     assert exported["miou"] == pytest.approx(json.loads(seg("eval", "--json").stdout)["miou"], abs=0.01)
 
 
-def test_predicting_with_an_exported_file_never_imports_torch(here: Path, seg: Seg, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["predict", "data/val/images", "-o", "out"], ["eval", "--split", "val"]])
+def test_an_exported_file_serves_without_importing_torch(
+    here: Path, seg: Seg, tmp_path: Path, command: list[str]
+) -> None:
     assert seg("export", "onnx", "-o", tmp_path / "m.onnx").exit_code == 0
-    arguments = ["predict", "-m", str(tmp_path / "m.onnx"), "--tta", "data/val/images", "-o", str(tmp_path / "out")]
+    arguments = [*command, "-m", str(tmp_path / "m.onnx"), "--tta"]
     code = (
         "import sys\nfrom segcli.cli.app import main\n"
         f"try: main({arguments!r})\nexcept SystemExit as end: print(end.code)\n"
         "print('torch' in sys.modules)"
     )
     assert run(code).split("\n")[-3:-1] == ["0", "False"]
+
+
+def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: Path) -> None:
+    card_file = here / "runs" / "tiny" / "best" / "segcli.json"
+    card = json.loads(card_file.read_text())
+    assert card["metrics"]["val"]["precision"] == card["precision"]
+    own = json.loads(seg("eval", "--json").stdout)
+    assert (own["precision"], own["miou"]) == (card["precision"], pytest.approx(card["metrics"]["val"]["miou"]))
+    for precision in ("fp32", "bf16"):
+        assert json.loads(seg("eval", "--json", "--precision", precision).stdout)["precision"] == precision
+        assert f"in {precision} on" in seg("eval", "--precision", precision).stdout
+        for command in (["predict", "data/val/images/100.png"], ["tta", "--policies", "none"], ["visualize"]):
+            result = seg(*command, "--precision", precision)
+            assert result.exit_code == 0, result.stderr
+    assert "--precision fp8: expected auto, fp32, bf16 or fp16" in seg("eval", "--precision", "fp8").stderr
+    assert seg("export", "onnx", "-o", "m.onnx").exit_code == 0
+    refused = seg("eval", "-m", "m.onnx", "--precision", "bf16")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--precision is for bundles; m.onnx was exported in fp32" in refused.stderr
 
 
 def test_tta_compares_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:

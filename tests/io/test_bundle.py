@@ -36,6 +36,16 @@ def test_a_bundle_gives_the_network_back(bundle: tuple[Path, SegmentationNetwork
     assert loaded_card == card
 
 
+def test_an_older_card_is_read(bundle: tuple[Path, SegmentationNetwork, ModelCard]) -> None:
+    folder, _, card = bundle
+    values = json.loads((folder / "segcli.json").read_text())
+    del values["precision"]
+    values["inference"]["interpolation"] = "bilinear"
+    (folder / "segcli.json").write_text(json.dumps(values))
+    assert read_card(folder) == card
+    assert card.precision == "fp32"
+
+
 @torch.inference_mode()
 def test_plain_smp_reads_a_bundle(bundle: tuple[Path, SegmentationNetwork, ModelCard]) -> None:
     folder, network, _ = bundle

@@ -1,1 +1,1 @@
-"""What computes logits: one file a backend, each a predictor that takes images of any size."""
+"""What computes logits: one file a runtime, each a predictor that takes images of any size."""

@@ -42,8 +42,18 @@ class OnnxBackend:
         """What the file carries."""
         return self._card
 
+    @property
+    def precision(self) -> str:
+        """The number format that the file was exported in."""
+        return self._card.precision
+
+    @property
+    def batch_size(self) -> int:
+        """How many images it computes well at a time."""
+        return 1
+
     def __call__(self, images: Pixels) -> Logits:
-        """Computes the logits."""
+        """Computes the logits, as numpy's array."""
         batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         logits: Logits = self.session.run(None, {"image": batch})[0]
         return logits

@@ -1,54 +1,44 @@
 """What collects something from every image of an evaluation."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from segcli.engine.arrays import Logits
+from segcli.engine.arrays import Logits, operations
 from segcli.engine.evaluation.scores import Counts, Scores
-from segcli.io.images import Mask
 from segcli.task import Task
 
 
 class Accumulator(Protocol):
     """Collects something from every image of an evaluation."""
 
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image: its name, its logits C×H×W and its mask H×W."""
+    def add(self, names: Sequence[str], logits: Logits, truth: Any) -> None:
+        """Takes a batch: N names, logits N×C×H×W, and masks N×H×W beside them, in arrays of the same library."""
 
 
-class ConfusionMatrix:
-    """Accumulates a confusion matrix over an evaluation."""
+class PixelCounts:
+    """Accumulates pixels by true and predicted class, where the logits are; only the counts ever leave."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.counts: Counts = np.zeros((task.num_classes, task.num_classes), np.int64)
+        self._total: Any = 0
+        self._images: list[Any] = []
 
-    def add(self, name: str, logits: Logits, mask: Mask) -> None:
-        """Takes one image: logits C×H×W and its mask H×W."""
-        prediction = logits.argmax(axis=0)
-        self.counts += confusion_matrix(mask, prediction, self.task.num_classes, self.task.ignore_index)
+    def add(self, names: Sequence[str], logits: Logits, truth: Any) -> None:
+        """Takes a batch."""
+        ops = operations(logits)
+        confusion = ops.confusion(truth, ops.labels(logits), self.task.num_classes, self.task.ignore_index)
+        self._total = self._total + confusion.sum(0)
+        self._images.append(ops.image_counts(confusion))
 
     def scores(self) -> Scores:
         """The figures so far."""
-        return Scores(self.counts.copy())
+        if not self._images:
+            return Scores(np.zeros((self.task.num_classes, self.task.num_classes), np.int64))
+        return Scores(operations(self._total).to_numpy(self._total))
 
-
-def confusion_matrix(truth: Mask, prediction: Mask, num_classes: int, ignore_index: int) -> Counts:
-    """Counts pixels by true class (row) and predicted class (column); ignored pixels count nowhere.
-
-    Args:
-        truth: class indices or the ignore index, of any shape.
-        prediction: class indices 0…C-1, of the same shape.
-        num_classes: C.
-        ignore_index: the value of `truth` to leave out.
-
-    Returns:
-        C×C int64.
-    """
-    # Ignored pixels fall into one bin behind the last, which is cheaper than picking the valid ones.
-    overflow = num_classes * num_classes
-    cells = truth.astype(np.int64) * num_classes + prediction
-    cells[truth == ignore_index] = overflow
-    counts = np.bincount(cells.ravel(), minlength=overflow + 1)
-    return counts[:overflow].reshape(num_classes, num_classes)
+    def image_counts(self) -> Counts:
+        """Each image's pixels of each class that are hit, true and predicted: N×3×C."""
+        nothing = np.zeros((0, 3, self.task.num_classes), np.int64)
+        return np.concatenate([nothing, *(operations(counts).to_numpy(counts) for counts in self._images)])

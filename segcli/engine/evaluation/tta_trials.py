@@ -45,6 +45,6 @@ def compare(
             with_policy(predictor, policy),
             samples,
             progress=lambda _, done, total, name=policy.name: progress(f"policy {name}", done, total),  # type: ignore[misc]
-        )
+        ).scores
         trials.append(Trial(policy, scores, (time.perf_counter() - started) / len(samples)))
     return trials

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from segcli.engine.arrays import Logits
+from segcli.engine.arrays.numpy_arrays import Values
 from segcli.errors import ExportError
 from segcli.io.images import Pixels
 from segcli.nn.network import SegmentationNetwork
@@ -132,10 +132,10 @@ def _noise(shape: tuple[int, ...]) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _logits(model: ModelProto, images: Pixels) -> Logits:
+def _logits(model: ModelProto, images: Pixels) -> Values:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"image": images})
-    return cast(Logits, logits)
+    return cast(Values, logits)
 
 
 def _check_range(model: ModelProto) -> None:

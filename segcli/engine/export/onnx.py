@@ -1,9 +1,11 @@
 """seg export onnx: a bundle as an ONNX file with the model card inside, checked before it appears."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
+import torch
 
 from segcli.datasets.layouts import shapes
 from segcli.datasets.open import open_for_model
@@ -13,6 +15,7 @@ from segcli.engine.export.conversion import convert, to_fp16
 from segcli.engine.export.parity import Parity, compare
 from segcli.engine.prediction.resizing import resize_images
 from segcli.errors import ExportError, UsageError
+from segcli.io.bundle import load_bundle
 from segcli.io.card import CARD, ModelCard
 from segcli.io.files import replacing
 from segcli.io.images import Pixels
@@ -44,16 +47,17 @@ def export_onnx(
         raise UsageError(f"{bundle} is an exported file; give the bundle or the run that it was made from")
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"-o {target}: the file's name must end in .onnx")
-    reference = TorchBackend.load(bundle, "cpu")
-    images, origin = _images(reference.card, data)
+    network, card = load_bundle(bundle)
+    images, origin = _images(card, data)
     progress("converting", 0, 1)
-    model = convert(reference.network)
+    model = convert(network)
     model = to_fp16(model) if fp16 else model
     progress("converting", 1, 1)
-    onnx.helper.set_model_props(model, {CARD: reference.card.to_json()})
+    onnx.helper.set_model_props(model, {CARD: replace(card, precision="fp16" if fp16 else "fp32").to_json()})
     required = REQUIRED_FP16 if fp16 else REQUIRED_FP32
     with replacing(target) as staged:
         onnx.save(model, staged)
+        reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
         agreements = compare(reference, OnnxBackend.load(staged), images, progress)
         worst = min(agreements, key=lambda agreement: agreement.labels)
         if worst.labels < required:

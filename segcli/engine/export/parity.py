@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segcli.engine.arrays import operations
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import resize_images
 from segcli.errors import ExportError
@@ -65,7 +66,7 @@ def compare(
         equal, difference = 0.0, 0.0
         for done, image in enumerate(images, 1):
             batch = resize_images(image[None], size) if image.shape[:2] != size else image[None]
-            truth, logits = reference(batch), exported(batch)
+            truth, logits = (operations(each).to_numpy(each) for each in (reference(batch), exported(batch)))
             if truth.shape != logits.shape:
                 raise ExportError(
                     f"the exported file gives logits of {logits.shape} where the model gives {truth.shape}"

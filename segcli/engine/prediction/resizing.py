@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segcli.engine.arrays import Logits
+from segcli.engine.arrays import Logits, operations
 from segcli.engine.prediction.predictor import Predictor
 from segcli.io.card import Inference, ModelCard
 from segcli.io.images import Pixels
@@ -28,13 +28,24 @@ class Resizing:
         """The card of the predictor inside."""
         return self.inner.card
 
+    @property
+    def precision(self) -> str:
+        """The number format of the predictor inside."""
+        return self.inner.precision
+
+    @property
+    def batch_size(self) -> int:
+        """How many images the predictor inside computes well at a time."""
+        return self.inner.batch_size
+
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, at the size of the images."""
         height, width = images.shape[1:3]
         size = self.inference.network_size(height, width)
         if size == (height, width):
             return self.inner(images)
-        return resize_logits(self.inner(resize_images(images, size)), (height, width))
+        logits = self.inner(resize_images(images, size))
+        return operations(logits).resize(logits, (height, width))
 
 
 def resize_images(images: Pixels, size: tuple[int, int]) -> Pixels:
@@ -42,11 +53,3 @@ def resize_images(images: Pixels, size: tuple[int, int]) -> Pixels:
     shrinks = size[0] < images.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.stack([cv2.resize(image, size[::-1], interpolation=interpolation) for image in images])
-
-
-def resize_logits(logits: Logits, size: tuple[int, int]) -> Logits:
-    """Resizes logits (N×C×H×W) bilinearly to a (height, width)."""
-    resized = [
-        [cv2.resize(channel, size[::-1], interpolation=cv2.INTER_LINEAR) for channel in image] for image in logits
-    ]
-    return np.asarray(resized, np.float32)

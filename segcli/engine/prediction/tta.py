@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segcli.engine.arrays import Logits
+from segcli.engine.arrays import Logits, operations
 from segcli.engine.prediction.predictor import Predictor
-from segcli.engine.prediction.resizing import Resizing, resize_images, resize_logits
+from segcli.engine.prediction.resizing import Resizing, resize_images
 from segcli.errors import UsageError, did_you_mean
 from segcli.io.card import ModelCard
 from segcli.io.images import Pixels
@@ -83,14 +83,30 @@ class Augmented:
         """The card of the predictor inside."""
         return self.inner.card
 
+    @property
+    def precision(self) -> str:
+        """The number format of the predictor inside."""
+        return self.inner.precision
+
+    @property
+    def batch_size(self) -> int:
+        """How many images the predictor inside computes well at a time."""
+        return self.inner.batch_size
+
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logarithm of the mean probabilities, which are logits again."""
         views = list(self.policy.views())
         if len(views) == 1 and views[0] == (1.0, 0, False):
             return self.inner(images)
-        mean = sum(softmax(self._view(images, *view)) for view in views) / len(views)
-        logits: Logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny)).astype(np.float32)
-        return logits
+        total = self._probabilities(images, *views[0])
+        for view in views[1:]:
+            total += self._probabilities(images, *view)
+        total /= len(views)
+        return operations(total).logarithm(total)
+
+    def _probabilities(self, images: Pixels, scale: float, turns: int, mirrored: bool) -> Logits:
+        logits = self._view(images, scale, turns, mirrored)
+        return operations(logits).softmax(logits)
 
     def _view(self, images: Pixels, scale: float, turns: int, mirrored: bool) -> Logits:
         """The logits of one view, put back in the image's place."""
@@ -98,16 +114,10 @@ class Augmented:
         size = (max(round(height * scale), 1), max(round(width * scale), 1))
         seen = images if size == (height, width) else resize_images(images, size)
         seen = np.rot90(seen[:, :, ::-1] if mirrored else seen, turns, axes=(1, 2))
-        logits = np.rot90(self.inner(np.ascontiguousarray(seen)), -turns, axes=(2, 3))
-        logits = logits[..., ::-1] if mirrored else logits
-        return logits if size == (height, width) else resize_logits(logits, (height, width))
-
-
-def softmax(logits: Logits) -> Logits:
-    """Probabilities of logits N×C×H×W, over the classes."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Logits = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+        logits = self.inner(np.ascontiguousarray(seen))
+        ops = operations(logits)
+        logits = ops.turned_back(logits, turns, mirrored)
+        return logits if size == (height, width) else ops.resize(logits, (height, width))
 
 
 def with_policy(predictor: Predictor, policy: Policy) -> Predictor:

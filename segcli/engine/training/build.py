@@ -14,7 +14,7 @@ from segcli.components.models import build_network, build_network_with_report
 from segcli.components.weights import restricts_use
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
-from segcli.engine.device import keep_freed_memory, pick_device, pick_threads
+from segcli.engine.device import keep_freed_memory, pick_device, pick_inference_precision, pick_threads
 from segcli.engine.training.auto import Say, Trial, settled
 from segcli.engine.training.batches import Masses, TrainingBatches, pick_workers, training_crops
 from segcli.engine.training.distributed import Processes
@@ -143,7 +143,7 @@ def build_parts(
     if config.train.gradient_checkpointing:
         enable_gradient_checkpointing(network)  # behind the conversion of norms, which it hooks into
     precision = Precision(config.precision, device)
-    card = _card(config, dataset, origin)
+    card = _card(config, dataset, origin, device)
     batches = _batches(config, dataset, card, loss.masses, device, processes, progress)
     total_steps, total_epochs = _length(config, len(batches), begun)
     optimizer = config.optimizer.build(network)
@@ -231,7 +231,7 @@ def _batches(
     )  # fmt: skip
 
 
-def _card(config: RunConfig, dataset: Dataset, origin: Origin) -> ModelCard:
+def _card(config: RunConfig, dataset: Dataset, origin: Origin, device: torch.device) -> ModelCard:
     return ModelCard(
         task=dataset.task,
         architecture=config.model_name,
@@ -247,4 +247,5 @@ def _card(config: RunConfig, dataset: Dataset, origin: Origin) -> ModelCard:
         },
         versions=versions(),
         encoder_weights_licence=origin.licence,
+        precision=pick_inference_precision("auto", config.precision, device),
     )

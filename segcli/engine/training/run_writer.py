@@ -73,7 +73,8 @@ class RunWriter:
 
     def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores | None) -> None:
         """Writes what an epoch leaves: bundles, results and curves; the scores are None where it was not validated."""
-        metrics = {} if scores is None else {"val": scores.to_json(self.dataset.task)}
+        precision = {"precision": self.parts.card.precision}
+        metrics = {} if scores is None else {"val": {**scores.to_json(self.dataset.task), **precision}}
         card = replace(self.parts.card, metrics=metrics)
         save_bundle(self.run.last, self.parts.shown_network, card)
         if best:

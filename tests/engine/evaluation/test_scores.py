@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 from torchmetrics.functional.segmentation import dice_score
 
-from segcli.engine.evaluation.accumulators import ConfusionMatrix, confusion_matrix
+from segcli.engine.arrays.numpy_arrays import confusion
+from segcli.engine.evaluation.accumulators import PixelCounts
 from segcli.engine.evaluation.scores import Scores
 from segcli.task import Task
 
@@ -15,7 +17,7 @@ from segcli.task import Task
 def test_by_hand() -> None:
     truth = np.array([[0, 0, 1], [1, 1, 255], [0, 2, 255]])
     prediction = np.array([[0, 1, 1], [1, 0, 2], [0, 2, 0]])
-    counts = confusion_matrix(truth, prediction, 4, 255)
+    counts = confusion(truth[None], prediction[None], 4, 255)[0]
     assert counts.tolist() == [[2, 1, 0, 0], [1, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     scores = Scores(counts)
     assert scores.iou[:3] == pytest.approx([2 / 4, 2 / 4, 1.0])
@@ -32,7 +34,7 @@ def test_against_torchmetrics(num_classes: int) -> None:
     truth = rng.integers(0, num_classes, (4, 30, 40))
     prediction = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, num_classes, truth.shape))
     truth[rng.random(truth.shape) < 0.1] = 255
-    scores = Scores(confusion_matrix(truth, prediction, num_classes, 255))
+    scores = Scores(confusion(truth, prediction, num_classes, 255).sum(0))
     p, t = torch.from_numpy(prediction), torch.from_numpy(truth)
     options = {"num_classes": num_classes, "ignore_index": 255}
     assert scores.miou == pytest.approx(multiclass_jaccard_index(p, t, **options).item(), abs=1e-6)
@@ -46,18 +48,23 @@ def test_against_torchmetrics(num_classes: int) -> None:
     assert scores.dice == pytest.approx(dice[0].numpy(), abs=1e-6)
 
 
-def test_an_accumulator_adds_images_of_any_size() -> None:
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_counts_are_kept_of_all_and_of_each_image(library: Callable[[np.ndarray], Any]) -> None:
     rng = np.random.default_rng(0)
-    task = Task.of("abc", ignore_index=7)
-    accumulator = ConfusionMatrix(task)
-    total = np.zeros((3, 3), np.int64)
+    accumulator = PixelCounts(Task.of("abc", ignore_index=7))
+    assert accumulator.scores().confusion.tolist() == [[0] * 3] * 3
+    each = []
     for height in (5, 9):
-        logits = rng.normal(size=(3, height, 4)).astype(np.float32)
-        mask = rng.choice([0, 1, 2, 7], (height, 4)).astype(np.uint8)
-        accumulator.add("x", logits, mask)
-        total += confusion_matrix(mask, logits.argmax(0), 3, 7)
-    assert np.array_equal(accumulator.scores().confusion, total)
-    assert total.sum() > 0
+        logits = rng.normal(size=(2, 3, height, 4)).astype(np.float32)
+        masks = rng.choice([0, 1, 2, 7], (2, height, 4)).astype(np.uint8)
+        accumulator.add(["x", "y"], library(logits), library(masks))
+        each.append(confusion(masks, logits.argmax(1), 3, 7))
+    matrices = np.concatenate(each)
+    assert np.array_equal(accumulator.scores().confusion, matrices.sum(0))
+    hits, true, predicted = accumulator.image_counts().swapaxes(0, 1)
+    assert np.array_equal(hits, matrices.diagonal(axis1=1, axis2=2))
+    assert np.array_equal(true, matrices.sum(2))
+    assert np.array_equal(predicted, matrices.sum(1))
 
 
 def test_json_has_null_for_what_does_not_occur() -> None:

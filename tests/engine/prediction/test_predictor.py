@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +9,12 @@ from conftest import draw_pair
 from segcli.datasets.dataset import FileSample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskFile
-from segcli.engine.arrays import Logits
+from segcli.engine.arrays import Logits, operations
 from segcli.engine.evaluation.evaluate import evaluate
 from segcli.engine.evaluation.tta_trials import compare
 from segcli.engine.prediction.predictor import predict_mask
-from segcli.engine.prediction.resizing import Resizing, resize_images, resize_logits
-from segcli.engine.prediction.tta import POLICIES, Augmented, find_policy, softmax, with_policy
+from segcli.engine.prediction.resizing import Resizing, resize_images
+from segcli.engine.prediction.tta import POLICIES, Augmented, find_policy, with_policy
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.io.images import Pixels, write_image, write_mask
@@ -28,6 +29,8 @@ class Nearest:
     """A predictor that knows the three colours of the tiny images; it notes the sizes it saw."""
 
     card: ModelCard = CARD
+    precision: str = "fp32"
+    batch_size: int = 1
     seen: list[tuple[int, ...]] = field(default_factory=list)
 
     def __call__(self, images: Pixels) -> Logits:
@@ -42,6 +45,8 @@ class LeftHalf:
     """A predictor with an opinion on places: class 1 on the left half, unsure of the rest."""
 
     card: ModelCard = CARD
+    precision: str = "fp32"
+    batch_size: int = 1
 
     def __call__(self, images: Pixels) -> Logits:
         logits = np.zeros((len(images), 3, *images.shape[1:3]), np.float32)
@@ -60,9 +65,7 @@ def test_images_are_shown_at_the_models_size_and_logits_put_back() -> None:
     assert inner.seen[-1] == (1, 60, 80, 3)
 
 
-def test_resizing_is_bilinear_without_aligned_corners() -> None:
-    logits = np.array([[[[0.0, 4.0]]]], np.float32)
-    assert resize_logits(logits, (1, 4))[0, 0, 0] == pytest.approx([0, 1, 3, 4])
+def test_images_that_shrink_are_averaged() -> None:
     image = np.array([[[[0] * 3, [100] * 3, [50] * 3, [70] * 3]] * 2], np.uint8)
     assert resize_images(image, (1, 2))[0, 0, :, 0].tolist() == [50, 60]
 
@@ -77,7 +80,7 @@ def test_every_policy_puts_its_views_back(name: str) -> None:
 def test_a_flip_averages_probabilities() -> None:
     image, _ = draw_pair(0, height=4, width=8)
     logits = Augmented(LeftHalf(), POLICIES["flip"])(image[None])
-    probabilities = softmax(logits)
+    probabilities = operations(logits).softmax(logits)
     sure = np.exp(5) / (np.exp(5) + 2)
     assert probabilities[0, 1] == pytest.approx(np.full((4, 8), (sure + 1 / 3) / 2), rel=1e-5)
     assert probabilities.sum(1) == pytest.approx(np.ones((1, 4, 8)))
@@ -114,7 +117,7 @@ def samples(tmp_path: Path) -> list[FileSample]:
 
 def test_no_figure_depends_on_the_batch_size(samples: list[FileSample]) -> None:
     inner, alone = Nearest(), Nearest()
-    scores = [evaluate(predictor, samples, batch_size=size) for predictor, size in ((alone, 1), (inner, 4))]
+    scores = [evaluate(predictor, samples, batch_size=size).scores for predictor, size in ((alone, 1), (inner, 4))]
     assert np.array_equal(scores[0].confusion, scores[1].confusion)
     assert scores[0].confusion.sum() == 5 * 37 * 56 + 2 * 37 * 64
     assert [shape[0] for shape in inner.seen] == [4, 1, 2]
@@ -134,10 +137,10 @@ def test_accumulators_see_every_image_once(samples: list[FileSample]) -> None:
         def __init__(self) -> None:
             self.names: list[str] = []
 
-        def add(self, name: str, logits: Logits, mask: np.ndarray) -> None:
-            assert logits.shape[1:] == mask.shape
-            self.names.append(name)
+        def add(self, names: Sequence[str], logits: Logits, truth: np.ndarray) -> None:
+            assert (len(names), *logits.shape[2:]) == truth.shape
+            self.names += names
 
     names = Names()
-    evaluate(Nearest(), samples, [names], batch_size=3)
-    assert names.names == [str(index) for index in range(7)]
+    evaluation = evaluate(Nearest(), samples, [names], batch_size=3)
+    assert names.names == [str(index) for index in range(7)] == list(evaluation.names)

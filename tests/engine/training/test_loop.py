@@ -53,7 +53,7 @@ def test_a_network_learns_and_eval_gives_the_figures_of_training(tiny: Callable[
     result = train(config, "a")
     assert result.scores.miou > 0.8
     predictor = load_predictor(result.run.best, "cpu")
-    again = evaluate(predictor, open_dataset(config.dataset).split("val"), batch_size=2)
+    again = evaluate(predictor, open_dataset(config.dataset).split("val"), batch_size=2).scores
     assert np.array_equal(again.confusion, result.scores.confusion)
     assert predictor.card.metrics["val"]["miou"] == pytest.approx(result.scores.miou)
 

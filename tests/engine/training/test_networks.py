@@ -29,5 +29,5 @@ def test_every_architecture_trains_two_steps_and_comes_back(tiny: Callable[..., 
     assert card.architecture == architecture
     assert network(images).shape == (1, 3, 40, 56)
     # what the bundle shows is what the training validated: its figures come out again
-    scores = evaluate(load_predictor(result.run.last, "cpu"), open_dataset(config.dataset).split("val"))
+    scores = evaluate(load_predictor(result.run.last, "cpu"), open_dataset(config.dataset).split("val")).scores
     assert scores.confusion.tolist() == result.scores.confusion.tolist()

@@ -1,0 +1,66 @@
+"""The operations on numpy's arrays; `Operations` says what each does."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32]
+
+
+def resize(logits: Values, size: tuple[int, int]) -> Values:
+    """Resizes channel by channel: OpenCV takes four channels at most."""
+    resized = np.empty((*logits.shape[:2], *size), np.float32)
+    for channel, target in zip(logits.reshape(-1, *logits.shape[2:]), resized.reshape(-1, *size), strict=True):
+        cv2.resize(channel, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def softmax(logits: Values) -> Values:
+    """Works in one array, since most of its time would go into getting more of them."""
+    powers: Values = logits - logits.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def logarithm(probabilities: Values) -> Values:
+    """Takes the logarithm."""
+    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+
+
+def turned_back(logits: Values, turns: int, mirrored: bool) -> Values:
+    """Turns clockwise, then mirrors."""
+    turned = np.rot90(logits, -turns, axes=(2, 3))
+    return turned[..., ::-1] if mirrored else turned
+
+
+def labels(logits: Values) -> NDArray[Any]:
+    """Takes the largest."""
+    return np.asarray(logits.argmax(axis=1), np.uint8 if logits.shape[1] <= 256 else np.uint16)
+
+
+def beside(values: NDArray[Any], logits: Values) -> NDArray[Any]:
+    """Gives the values themselves."""
+    return values
+
+
+def confusion(truth: NDArray[Any], labels: NDArray[Any], num_classes: int, ignore_index: int) -> NDArray[np.int64]:
+    """Counts cells of all images' matrices, with one bin behind each for its ignored pixels."""
+    number, bins = len(truth), num_classes * num_classes + 1
+    cells = truth.reshape(number, -1).astype(np.int64) * num_classes + labels.reshape(number, -1)
+    cells[truth.reshape(number, -1) == ignore_index] = bins - 1
+    cells += np.arange(number)[:, None] * bins
+    counts = np.bincount(cells.ravel(), minlength=number * bins).reshape(number, bins)
+    return counts[:, :-1].reshape(number, num_classes, num_classes)
+
+
+def image_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Takes diagonal and sums."""
+    return np.stack([confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=2), confusion.sum(axis=1)], axis=1)
+
+
+def to_numpy(array: NDArray[Any]) -> NDArray[Any]:
+    """Gives the array itself."""
+    return array

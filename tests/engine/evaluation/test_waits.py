@@ -1,0 +1,101 @@
+"""A guard that needs no accelerator: nothing but labels and counts may leave the device, and nothing may wait before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_pair
+from engine.host_reads import HostReads
+
+from segcli.components.models import ModelOptions, build_network
+from segcli.datasets.dataset import FileSample
+from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.masks import MaskFile
+from segcli.engine.backends.pytorch import TorchBackend
+from segcli.engine.evaluation.evaluate import evaluate
+from segcli.engine.prediction.predictor import Predictor, predict_mask
+from segcli.engine.prediction.resizing import Resizing
+from segcli.engine.prediction.tta import POLICIES, with_policy
+from segcli.engine.training.distributed import ALONE
+from segcli.engine.training.validation import MeanLoss
+from segcli.io.card import Inference, ModelCard
+from segcli.io.images import write_image, write_mask
+from segcli.task import Task
+
+TASK = Task.of("abc")
+CARD = ModelCard(TASK, "Unet", "resnet18", None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), Inference.of(32))
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[FileSample]:
+    found = []
+    for index in range(5):
+        image, mask = draw_pair(index, height=40, width=56 if index % 2 else 64)
+        mask[:3] = 255
+        write_image(tmp_path / f"{index}.png", image)
+        write_mask(tmp_path / f"m{index}.png", mask)
+        source = MaskFile(tmp_path / f"m{index}.png")
+        found.append(FileSample(str(index), tmp_path / f"{index}.png", source, MaskEncoding(TASK)))
+    return found
+
+
+def predictor_in(precision: str) -> Predictor:
+    torch.manual_seed(0)
+    options = ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8))
+    network = build_network("Unet", "resnet18", None, options, TASK)
+    return Resizing(TorchBackend(network, CARD, torch.device("cpu"), precision), CARD.inference)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("policy", ["none", "scales-flip"])
+def test_an_evaluation_reads_its_counts_and_its_losses(
+    samples: Sequence[FileSample], precision: str, policy: str
+) -> None:
+    predictor = with_policy(predictor_in(precision), POLICIES[policy])
+    losses = MeanLoss(torch.nn.CrossEntropyLoss(ignore_index=255))
+    with HostReads() as reads:
+        evaluate(predictor, samples, [losses], batch_size=3)
+        losses.mean(ALONE)
+    # all pixels, the images of each of four batches (3 and 2 images, of two sizes each), the losses
+    assert reads.waits == {"cpu": 1 + 4, "tolist": 1}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_prediction_reads_its_labels(policy: str) -> None:
+    predictor = with_policy(predictor_in("fp32"), POLICIES[policy])
+    image, _ = draw_pair(0)
+    with HostReads() as reads:
+        mask = predict_mask(predictor, image)
+    assert reads.waits == {"cpu": 1}
+    assert (mask.dtype, mask.shape) == (np.uint8, image.shape[:2])
+
+
+def test_no_figure_depends_on_the_batch_size_nor_on_what_is_read_ahead(samples: Sequence[FileSample]) -> None:
+    predictor = predictor_in("fp32")
+    losses = [MeanLoss(torch.nn.CrossEntropyLoss(ignore_index=255)) for _ in range(3)]
+    found = [evaluate(predictor, samples, [loss], size) for loss, size in zip(losses, (None, 2, 5), strict=True)]
+    for other, loss in zip(found[1:], losses[1:], strict=True):
+        assert np.array_equal(other.scores.confusion, found[0].scores.confusion)
+        assert loss.mean(ALONE) == pytest.approx(losses[0].mean(ALONE), rel=1e-6)
+        by_name = dict(zip(other.names, other.image_counts.tolist(), strict=True))
+        assert by_name == dict(zip(found[0].names, found[0].image_counts.tolist(), strict=True))
+    assert found[2].names == ("0", "2", "4", "1", "3")  # of one size, then of the other
+
+
+def test_logits_are_single_precision_whatever_computes_them() -> None:
+    image, _ = draw_pair(0)
+    exact, rough = (predictor_in(precision)(image[None]) for precision in ("fp32", "bf16"))
+    assert exact.dtype == rough.dtype == torch.float32
+    assert not torch.equal(exact, rough)
+
+
+def test_a_predictor_shows_the_network_as_it_was() -> None:
+    network = build_network("Unet", "resnet18", None, ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8)), TASK)
+    backend = TorchBackend(network, CARD, torch.device("cpu"))
+    image, _ = draw_pair(0)
+    before = backend(image[None])
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    assert torch.equal(backend(image[None]), before)
