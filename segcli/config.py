@@ -228,6 +228,19 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_crops(self) -> Self:
+        size = self.train.image_size
+        side = size if isinstance(size, int) else min(size)
+        terms = {f"loss.terms.{place}": term for place, term in enumerate(getattr(self.loss, "terms", ()))}
+        for key, loss in {"loss": self.loss, **terms}.items():
+            if side < loss.smallest_side:
+                raise ValueError(
+                    f"train.image_size: {key} ({loss.name}) needs sides of {loss.smallest_side} or more, not {side}; "
+                    f"raise it, or lower {key}.pooling"
+                )
+        return self
+
     def to_yaml(self) -> str:
         """The resolved config as YAML that gives the same config back."""
         return dump_yaml(self.model_dump(mode="json"))

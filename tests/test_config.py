@@ -183,3 +183,14 @@ def test_a_cycle_of_momentum_needs_one(tmp_path: Path) -> None:
     assert load(tmp_path, text + "optimizer: sgd").scheduler.cycle_momentum
     assert load(tmp_path, text).optimizer.name == "adamw"
     assert load(tmp_path, ORIGIN + "optimizer: {name: sgd, momentum: 0}").optimizer.momentum == 0
+
+
+def test_crops_are_large_enough_for_the_loss(tmp_path: Path) -> None:
+    """RMI compares patches of 3×3 on maps of a quarter of the size: a side of 12 gives it just one."""
+    assert problems(tmp_path, ORIGIN + "train: {image_size: [64, 12]}\nloss: rmi\n") == [
+        "run.yml: train.image_size: loss (rmi) needs sides of 13 or more, not 12; raise it, or lower loss.pooling"
+    ]
+    text = ORIGIN + "loss: {name: sum, terms: [dice, rmi]}\n"
+    assert "lower loss.terms.1.pooling" in problems(tmp_path, text, "train.image_size=12")[0]
+    assert load(tmp_path, text, "train.image_size=13").train.image_size == 13
+    assert load(tmp_path, text, "train.image_size=12", "loss.terms.1.pooling=2").train.image_size == 12

@@ -21,7 +21,7 @@ def dataset_table(dataset: "Dataset") -> None:
     """Prints images and pixel shares of a dataset by split."""
     table = new_table(f"{dataset.name}: {dataset.task.num_classes} classes")
     table.add_column("class")
-    splits = [split for split in dataset.splits if split in dataset.class_pixels]
+    splits = [split for split in dataset.splits if split in dataset.figures]
     for split in splits:
         table.add_column(f"{split} ({len(dataset.splits[split])})", justify="right")
     shares = {split: dataset.class_share(split) for split in splits}
@@ -64,7 +64,7 @@ def statistics_tables(statistics: "Statistics") -> None:
     for name in (*(f"{split} pixels" for split in masked), *(f"{split} images" for split in masked), "objects",
                  "median size", "median-frequency weight", "effective-number weight"):  # fmt: skip
         table.add_column(name, justify="right")
-    weights = statistics.median_frequency(), statistics.effective_number()
+    weights = statistics.class_weights().values()
     for index, name in enumerate(statistics.task.classes):
         bins = [sum(counts) for counts in zip(*(figures.objects[index] for figures in masked.values()), strict=True)]
         table.add_row(

@@ -94,8 +94,7 @@ def effective_number(images_with: Sequence[int]) -> list[float]:
     """One over the effective number of each class's images, with a mean of 1 over the classes that occur; 0 for others.
 
     Of n images (1 - b^n) / (1 - b) are effective, with b = 0.9999; of pixels there are so many that each class would
-    have 1 / (1 - b). Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples",
-    2019, equations 2 and 4.
+    have 1 / (1 - b). Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", 2019, section 3.
 
     Args:
         images_with: the images that hold each class.

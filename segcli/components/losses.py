@@ -25,6 +25,11 @@ class Loss(Section):
     weight: float = Field(1.0, gt=0)
     """factor of this loss, alone or as a term of a sum"""
 
+    @property
+    def smallest_side(self) -> int:
+        """Height and width that an image needs for this loss."""
+        return 1
+
     def build(self, task: Task, figures: ClassFigures) -> "WeightedSum":
         """Builds the loss times its weight; `figures` are those of the masks that are trained on."""
         from segcli.nn.losses import WeightedSum
@@ -75,11 +80,9 @@ class Dice(Loss):
 
     def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
-        from segmentation_models_pytorch.losses import DiceLoss
+        from segcli.nn.losses import OverlapLoss, PerMicroBatch
 
-        from segcli.nn.losses import PerMicroBatch
-
-        return PerMicroBatch(DiceLoss("multiclass", smooth=self.smooth, ignore_index=task.ignore_index))
+        return PerMicroBatch(OverlapLoss(0.5, 0.5, 1.0, self.smooth, task.ignore_index))
 
 
 class Lovasz(Loss):
@@ -114,14 +117,9 @@ class Tversky(Loss):
 
     def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
-        from segmentation_models_pytorch.losses import TverskyLoss
+        from segcli.nn.losses import OverlapLoss, PerMicroBatch
 
-        from segcli.nn.losses import PerMicroBatch
-
-        loss = TverskyLoss(
-            "multiclass", alpha=self.alpha, beta=self.beta, gamma=self.gamma, ignore_index=task.ignore_index
-        )
-        return PerMicroBatch(loss)
+        return PerMicroBatch(OverlapLoss(self.alpha, self.beta, self.gamma, 0.0, task.ignore_index))
 
 
 class Focal(Loss):
@@ -167,7 +165,8 @@ class BceDice(Loss):
 class Rmi(Loss):
     """Region mutual information of prediction and truth, with binary cross-entropy (Zhao et al. 2019).
 
-    Worked out over each micro-batch.
+    Worked out over each micro-batch. Images of a validation with a side of radius × pooling or less are left out of
+    it, and count in the other terms of a sum.
     """
 
     name: Literal["rmi"] = "rmi"
@@ -179,12 +178,18 @@ class Rmi(Loss):
     """share of the binary cross-entropy, which alone tells a mask from its negative: with the paper's 0.5, networks
     that start from nothing may settle on the negative"""
 
+    @property
+    def smallest_side(self) -> int:
+        """Height and width that an image needs: patches vary where they have more than one place in each direction."""
+        return self.radius * self.pooling + 1
+
     def build_plain(self, task: Task, figures: ClassFigures) -> "PartialLoss":
         """Builds the loss."""
         from segcli.nn.losses import PerMicroBatch
         from segcli.nn.rmi import RmiLoss
 
-        return PerMicroBatch(RmiLoss(self.radius, self.pooling, self.balance, task.ignore_index))
+        loss = RmiLoss(self.radius, self.pooling, self.balance, task.ignore_index)
+        return PerMicroBatch(loss, self.smallest_side)
 
 
 class Sum(Loss):

@@ -41,24 +41,20 @@ class Dataset:
         name: what it is called.
         task: its classes.
         splits: the samples of train, val and maybe test.
-        class_pixels: for each split that has masks, the number of pixels of each class.
+        figures: for each split that has masks, how often each class occurs in them.
         fingerprint: changes when any file changes.
         categories: groups of classes, where the dataset has them.
         remarks: what a user of the dataset should know, a line each.
-        present_pixels: for each split whose masks were counted so, the valid pixels of the images that hold each class.
-        images_with: likewise, the number of those images.
         held: for each split, the classes that each sample's mask holds; None where they are not known.
     """
 
     name: str
     task: Task
     splits: Mapping[str, Sequence[Sample]]
-    class_pixels: Mapping[str, Sequence[int]]
+    figures: Mapping[str, ClassFigures]
     fingerprint: str
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remarks: Sequence[str] = ()
-    present_pixels: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    images_with: Mapping[str, Sequence[int]] = field(default_factory=dict)
     held: Mapping[str, Sequence[Sequence[int] | None]] = field(default_factory=dict)
 
     def split(self, name: str) -> Sequence[Sample]:
@@ -74,13 +70,9 @@ class Dataset:
 
     def class_share(self, split: str) -> list[float]:
         """Each class's share (0…1) of the split's pixels that are not ignored."""
-        pixels = self.class_pixels[split]
+        pixels = self.figures[split].pixels
         total = max(sum(pixels), 1)
         return [count / total for count in pixels]
-
-    def class_figures(self, split: str) -> ClassFigures:
-        """How often each class occurs in the split's masks."""
-        return ClassFigures(self.class_pixels[split], self.present_pixels.get(split), self.images_with.get(split))
 
     def samples_with_class(self, split: str, progress: Progress = silent) -> list[list[int]]:
         """By class, the indices of the samples of a split whose masks hold a pixel of it.

@@ -214,7 +214,7 @@ def open_folders(
         name,
         encoding.task,
         found.samples(),
-        found.class_pixels(),
+        found.class_figures(),
         _fingerprint(found),
         remarks=_few(remarks),
         held=held,

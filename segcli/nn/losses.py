@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcli.nn.rmi import one_against_rest
+from segcli.nn.by_image import by_image, one_against_rest, one_hot
 
 
 class PartialLoss(nn.Module, ABC):
@@ -95,20 +95,27 @@ class PerMicroBatch(PartialLoss):
 
     Args:
         loss: maps logits and masks to a scalar.
+        smallest_side: height and width that the loss needs; smaller images are left out of it.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, smallest_side: int = 1) -> None:
         super().__init__()
         self.loss = loss
+        self.smallest_side = smallest_side
 
     def mass(self, masks: Tensor) -> Tensor:
-        """The number of images."""
-        return _exact_sum(torch.ones(len(masks), device=masks.device))
+        """The number of images that are large enough."""
+        return _exact_sum(torch.full((len(masks),), float(self._takes(masks)), device=masks.device))
 
     def total(self, logits: Tensor, masks: Tensor) -> Tensor:
         """The loss of this micro-batch, times its number of images."""
+        if not self._takes(masks):
+            return 0 * logits.sum()
         loss: Tensor = self.loss(logits, masks)
         return loss * len(masks)
+
+    def _takes(self, masks: Tensor) -> bool:
+        return min(masks.shape[-2:]) >= self.smallest_side
 
 
 class HardestPixelsLoss(nn.Module):
@@ -137,10 +144,51 @@ class HardestPixelsLoss(nn.Module):
             logits, masks, self.weights, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
             reduction="none",
         )  # fmt: skip
-        number = max(round(self.share * int((masks != self.ignore_index).sum())), 1)
-        largest, places = losses.flatten().topk(number)
-        weights = _pixel_weights(masks, self.weights, self.ignore_index).flatten()[places]
-        return _divided(largest.sum(), _exact_sum(weights))
+        valid = masks != self.ignore_index
+        # As many as it can be are picked, and those beyond the share of the valid ones count nothing: a GPU would have
+        # to wait for a number that is read from it.
+        most = max(round(self.share * masks.numel()), 1)
+        number = (self.share * _exact_sum(valid)).round().clamp(min=1).to(masks.device)
+        largest, places = losses.masked_fill(~valid, -1).flatten().topk(most)
+        counted = torch.arange(most, device=masks.device) < number
+        weights = _pixel_weights(masks, self.weights, self.ignore_index).flatten()[places] * counted
+        return _divided((largest * counted * valid.flatten()[places]).sum(), _exact_sum(weights))
+
+
+class OverlapLoss(nn.Module):
+    """One minus the overlap of prediction and truth over the batch, averaged over all classes.
+
+    With TP, FP and FN as sums of probabilities over the valid pixels a class has the overlap (TP + smooth) / (TP +
+    alpha FP + beta FN + smooth); a class without true pixels counts 0. With both at 0.5 this is Dice (Milletari et al.
+    2016), else Tversky (Salehi et al. 2017, equation 4).
+
+    Args:
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        gamma: power of the loss (Abraham & Khan 2019).
+        smooth: added to numerator and denominator.
+        ignore_index: mask value that counts nowhere.
+    """
+
+    def __init__(self, alpha: float, beta: float, gamma: float, smooth: float, ignore_index: int) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.gamma, self.smooth = alpha, beta, gamma, smooth
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Computes the loss; 0 where every pixel is ignored."""
+        sums = by_image(self._sums, logits, masks).sum(0)
+        right, predicted, true = sums.view(3, -1).unbind()
+        found = right + self.alpha * (predicted - right) + self.beta * (true - right)
+        overlap = (right + self.smooth) / (found + self.smooth).clamp(min=1e-7)
+        loss: Tensor = ((1 - overlap) * (true > 0)).mean() ** self.gamma
+        return loss
+
+    def _sums(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """By image and class, the probabilities where the class is, those of all valid pixels, and its pixels."""
+        p = logits.float().softmax(1) * (masks != self.ignore_index)[:, None]
+        truth = one_hot(masks, logits.shape[1], self.ignore_index)
+        return torch.cat([(p * truth).sum((2, 3)), p.sum((2, 3)), truth.sum((2, 3))], 1)
 
 
 class BceDiceLoss(nn.Module):
@@ -160,16 +208,21 @@ class BceDiceLoss(nn.Module):
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Computes the sum of both."""
-        valid = masks != self.ignore_index
-        logits, truth = one_against_rest(logits, masks * valid)
-        logits, shown = logits.float(), valid[:, None]
-        entropies = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * shown
-        entropy = entropies.sum() / (valid.sum() * truth.shape[1]).clamp(min=1)
-        p, truth = logits.sigmoid() * shown, truth * shown
-        both, each = (p * truth).sum((0, 2, 3)), (p + truth).sum((0, 2, 3))
-        occurs = truth.sum((0, 2, 3)) > 0
+        sums = by_image(self._sums, logits, masks).sum(0)
+        both, each, true = sums[1:].view(3, -1).unbind()
+        entropy = sums[0] / ((masks != self.ignore_index).sum() * len(true)).clamp(min=1)
         dice = 1 - (2 * both + self.smooth) / (each + self.smooth).clamp(min=1e-7)
+        occurs = true > 0
         return entropy + (dice * occurs).sum() / occurs.sum().clamp(min=1)
+
+    def _sums(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """By image, the cross-entropies, and by class what Dice is made of."""
+        shown = (masks != self.ignore_index)[:, None]
+        logits, truth = one_against_rest(logits.float(), masks, self.ignore_index)
+        entropies = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * shown
+        p = logits.sigmoid() * shown
+        sums = (p * truth).sum((2, 3)), (p + truth).sum((2, 3)), truth.sum((2, 3))
+        return torch.cat([entropies.sum((1, 2, 3))[:, None], *sums], 1)
 
 
 class WeightedSum(nn.Module):
@@ -201,6 +254,7 @@ class WeightedSum(nn.Module):
             A scalar. A term whose mass is 0, since every pixel is ignored, is 0 with a gradient of 0.
         """
         masses = self.masses(masks) if masses is None else masses
+        masses = masses.to(torch.float32).to(logits.device, non_blocking=True)
         # Sums over a batch's pixels want more digits than 16 bits have, and some losses fail with them.
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float()
@@ -216,7 +270,7 @@ class WeightedSum(nn.Module):
 
 def _divided(total: Tensor, mass: Tensor) -> Tensor:
     """Total over mass; 0 with a gradient of 0 where the mass is 0."""
-    return total / torch.where(mass > 0, mass, math.inf).to(total)
+    return total / torch.where(mass > 0, mass, math.inf).to(total.dtype)
 
 
 def _pixel_weights(masks: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:

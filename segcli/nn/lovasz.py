@@ -37,18 +37,25 @@ class LovaszLoss(nn.Module):
     def _of_pixels(self, probabilities: Tensor, masks: Tensor) -> Tensor:
         """The loss over a set of P pixels: C×P and P."""
         valid = masks != self.ignore_index
-        counts = torch.bincount(masks[valid], minlength=len(probabilities)).tolist()
-        losses = []
-        for index, (p, number) in enumerate(zip(probabilities.unbind(), counts, strict=True)):
-            if number:
-                truth = (masks == index) & valid
-                errors = (truth.float() - p).abs() * valid  # ignored pixels get 0, which weighs nothing
-                # a matrix product would add up in a row, which leaves five digits; sum() adds in pairs
-                losses.append((errors * _slopes(errors.detach(), truth, number)).sum())
-        return torch.stack(losses).mean() if losses else 0 * probabilities.sum()
+        bins = torch.where(valid, masks, len(probabilities))
+        numbers = torch.zeros(len(probabilities) + 1, dtype=masks.dtype, device=masks.device)
+        numbers = numbers.scatter_add_(0, bins, torch.ones_like(bins))[:-1]
+        losses, counted = [], []
+        for index, (p, number) in enumerate(zip(probabilities.unbind(), numbers.unbind(), strict=True)):
+            if masks.is_cpu and not number:
+                continue  # a GPU would have to wait to be asked; there the class is computed, and weighs nothing
+            truth = (masks == index) & valid
+            errors = (truth.float() - p).abs() * valid  # ignored pixels get 0, which weighs nothing
+            # a matrix product would add up in a row, which leaves five digits; sum() adds in pairs
+            losses.append((errors * _slopes(errors.detach(), truth, number)).sum())
+            counted.append(number > 0)
+        if not losses:
+            return 0 * probabilities.sum()
+        occurs = torch.stack(counted)
+        return (torch.stack(losses) * occurs).sum() / occurs.sum().clamp(min=1)
 
 
-def _slopes(errors: Tensor, truth: Tensor, number: int) -> Tensor:
+def _slopes(errors: Tensor, truth: Tensor, number: Tensor) -> Tensor:
     """What each pixel adds to 1 - IoU when it joins those with larger errors: of P errors, `number` of them true."""
     # As integers the bits of positive floats keep their order, and torch sorts integers far faster, if upwards.
     order = (_ABOVE_ALL_ERRORS - errors.view(torch.int32)).sort().indices
@@ -57,5 +64,5 @@ def _slopes(errors: Tensor, truth: Tensor, number: int) -> Tensor:
     others = torch.arange(1, len(errors) + 1, dtype=torch.int32, device=errors.device) - found
     union = (number + others).float()
     # A true pixel takes one from the intersection, any other adds one to the union.
-    growth = torch.where(is_true, 1 / union, (number - found) / (union * (union - 1)))
+    growth = torch.where(is_true, 1 / union, (number - found) / (union * (union - 1)).clamp(min=1))
     return torch.empty_like(errors).scatter_(0, order, growth)

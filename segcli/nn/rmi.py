@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segcli.nn.by_image import by_image, one_against_rest
+
 _RIDGE = 5e-4  # added to the variances, so that a matrix of flat patches can be inverted
 
 
@@ -12,7 +14,7 @@ class RmiLoss(nn.Module):
 
     Each pixel stands for the vector of the `radius`² pixels around it. Given the prediction P of a class, the truth Y
     keeps the variance M = S_Y - Cov(Y, P) S_P^-1 Cov(Y, P)^T; the bound is -1/2 log det M. Per image and class it is
-    divided by the vector's length; classes are added. Everything but the cross-entropy is computed in float64 on maps
+    divided by the vector's length; classes are added. Everything but the cross-entropy is computed in float64, on maps
     that are pooled first. Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", 2019,
     equations 10 to 16.
 
@@ -32,18 +34,26 @@ class RmiLoss(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Computes the loss: logits B×C×H×W and masks B×H×W in, a scalar out; 0 where every pixel is ignored."""
-        valid = masks != self.ignore_index
-        logits, truth = one_against_rest(logits, masks * valid)
-        entropies = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-        entropy = (entropies * valid[:, None]).sum() / valid.sum().clamp(min=1)
-        rest = self._variance_left(logits, truth, valid) if valid.any() else 0 * logits.sum()
-        return self.balance * entropy + (1 - self.balance) * rest
+        """Computes the loss: logits B×C×H×W and masks B×H×W in, a scalar out; 0 where every pixel is ignored.
 
-    def _variance_left(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        """The mean over images of 1/2 log det M, over the vector's length and added over classes."""
-        shown = valid[:, None]
-        predictions, truths = self._patches(logits.float().sigmoid() * shown), self._patches(truth * shown)
+        Height and width must be such that a patch has more than one place in each direction.
+        """
+        entropies, bounds = by_image(self._parts, logits, masks).unbind(1)
+        number = (masks != self.ignore_index).sum()
+        entropy = entropies.sum() / number.clamp(min=1)
+        return self.balance * entropy + (1 - self.balance) * bounds.mean() * (number > 0)
+
+    def _parts(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """By image, the sum of the cross-entropies and the bound (B×2)."""
+        shown = (masks != self.ignore_index)[:, None]
+        logits, truth = one_against_rest(logits.float(), masks, self.ignore_index)
+        entropies = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * shown
+        bounds = self._variance_left(logits.sigmoid() * shown, truth)
+        return torch.stack([entropies.sum((1, 2, 3)), bounds.to(entropies.dtype)], 1)
+
+    def _variance_left(self, probabilities: Tensor, truth: Tensor) -> Tensor:
+        """By image, 1/2 log det M, over the vector's length and added over classes."""
+        predictions, truths = self._patches(probabilities), self._patches(truth)
         number = truths.shape[-1]
         truths = truths - truths.mean(-1, keepdim=True)
         predictions = predictions - predictions.mean(-1, keepdim=True)
@@ -51,17 +61,17 @@ class RmiLoss(nn.Module):
         of_truth = truths @ truths.mT / number
         of_prediction = predictions @ predictions.mT / number + ridge
         between = truths @ predictions.mT / number
-        left = of_truth - between @ torch.linalg.solve(of_prediction, between.mT)
-        factor = torch.linalg.cholesky_ex((left + left.mT) / 2 + ridge)[0]
+        # With S_P = L L^T, what the prediction tells is the square of L^-1 Cov^T. None of this asks whether it went
+        # well, for which a GPU would have to wait: the ridge sees to it.
+        told = torch.linalg.solve_triangular(torch.linalg.cholesky_ex(of_prediction)[0], between.mT, upper=False)
+        factor = torch.linalg.cholesky_ex(of_truth - told.mT @ told + ridge)[0]
         log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        bound: Tensor = (log_determinant / 2 / self.radius**2).mean(0).sum()
-        return bound.to(logits.dtype)
+        bounds: Tensor = (log_determinant / 2 / self.radius**2).sum(1)
+        return bounds
 
     def _patches(self, maps: Tensor) -> Tensor:
         """Vectors of all patches of pooled maps (B×C×H×W) as B×C×radius²×N, in float64."""
-        pooled = (
-            functional.avg_pool2d(maps.double(), self.pooling, ceil_mode=True) if self.pooling > 1 else maps.double()
-        )
+        pooled = (functional.avg_pool2d(maps, self.pooling, ceil_mode=True) if self.pooling > 1 else maps).double()
         height, width = (side - self.radius + 1 for side in pooled.shape[-2:])
         shifted = [
             pooled[..., y : y + height, x : x + width].flatten(2)
@@ -69,13 +79,3 @@ class RmiLoss(nn.Module):
             for x in range(self.radius)
         ]
         return torch.stack(shifted, 2)
-
-
-def one_against_rest(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and truth of each class against all others: B×C×H×W each, the truth 0 or 1 as float32.
-
-    Two classes with logits [0, z] are one question, whose logit is z: then C is 1.
-    """
-    if logits.shape[1] == 2:
-        return (logits[:, 1:] - logits[:, :1]), (masks == 1)[:, None].float()
-    return logits, functional.one_hot(masks, logits.shape[1]).movedim(-1, 1).float()

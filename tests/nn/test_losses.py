@@ -1,9 +1,14 @@
+import itertools
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import draw_pair
+from segmentation_models_pytorch.losses import DiceLoss, TverskyLoss
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from segcli.components.class_weights import ClassFigures
 from segcli.components.losses import BceDice, CrossEntropy, Dice, Focal, Loss, LossConfig, Lovasz, Rmi, Sum, Tversky
@@ -114,6 +119,68 @@ def test_tversky_by_hand() -> None:
     logits, masks = torch.cat([p, 1 - p], 1).log(), torch.tensor([[[0, 0], [1, 1]]])
     assert Tversky().build(Task.of("ab"), HALVES)(logits, masks).item() == pytest.approx(0.25)
     assert Tversky(gamma=2).build(Task.of("ab"), HALVES)(logits, masks).item() == pytest.approx(0.0625)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("loss", "smps"),
+    [
+        (Dice(), DiceLoss("multiclass", ignore_index=255)),
+        (Dice(smooth=3), DiceLoss("multiclass", smooth=3, ignore_index=255)),
+        (Tversky(), TverskyLoss("multiclass", alpha=0.3, beta=0.7, ignore_index=255)),
+        (Tversky(gamma=2), TverskyLoss("multiclass", alpha=0.3, beta=0.7, gamma=2.0, ignore_index=255)),
+    ],
+)
+def test_dice_and_tversky_are_smps(loss: Loss, smps: torch.nn.Module, num_classes: int) -> None:
+    logits, masks = batch(num_classes)
+    masks[masks == num_classes - 1] = 0  # a class that is never there
+    module = loss.build(Task.of("abc"[:num_classes]), ClassFigures.of([[1] * num_classes]))
+    value, expected = module(logits, masks), smps(logits, masks)
+    assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+    gradients = [torch.autograd.grad(result, logits)[0] for result in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+def test_dice_of_many_pixels_keeps_its_digits() -> None:
+    """Against the formula in float64; of that many pixels smp's sums in float32 leave four digits."""
+    generator = torch.manual_seed(0)
+    logits, masks = 3 * torch.randn(3, 7, 256, 256, generator=generator), torch.randint(0, 7, (3, 32, 32))
+    masks = masks.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    p, truth = logits.double().softmax(1), functional.one_hot(masks, 7).movedim(-1, 1)
+    dice = 2 * (p * truth).sum((0, 2, 3)) / (p + truth).sum((0, 2, 3))
+    value = Dice().build(Task.of("abcdefg"), ClassFigures.of([[1] * 7]))(logits, masks)
+    assert value.item() == pytest.approx(1 - dice.mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "copies"), [(Dice(), 2.2), (BceDice(), 2.4), (Rmi(radius=2), 2.6)])
+def test_no_loss_needs_much_more_than_the_gradient_of_its_logits(loss: Loss, copies: float, tmp_path: Path) -> None:
+    """Of 4 images one at a time is at work. One-hot int64 masks alone would be two copies."""
+    module = loss.build(Task.of([str(index) for index in range(40)]), ClassFigures.of([[1] * 40]))
+    logits, masks = torch.randn(4, 40, 165, 165, requires_grad=True), torch.randint(0, 40, (4, 165, 165))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        module(logits, masks).backward()
+    profiled.export_chrome_trace(str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    changes = [
+        event["args"]["Bytes"]
+        for event in sorted(events, key=lambda event: event.get("ts", 0))
+        if event["name"] == "[memory]"
+    ]
+    assert max(itertools.accumulate(changes)) < copies * logits.numel() * 4
+
+
+@pytest.mark.parametrize(
+    "loss", [*LOSSES, Lovasz(per_image=True), Rmi(pooling=1)], ids=lambda loss: type(loss).__name__
+)
+def test_no_loss_asks_the_device_for_a_number(loss: Loss) -> None:
+    """Tensors without content answer no such question; on a GPU each would let the host wait."""
+    terms = loss.build(TASK, FIGURES).to("meta").losses
+    logits = torch.randn(2, 3, 6, 7, device="meta", requires_grad=True)
+    masks = torch.zeros(2, 6, 7, dtype=torch.long, device="meta")
+    for term in terms:
+        term.mass(masks)
+        (gradient,) = torch.autograd.grad(term.total(logits, masks), logits)
+        assert gradient.shape == logits.shape
 
 
 def test_bce_dice_by_hand() -> None:

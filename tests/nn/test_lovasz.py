@@ -17,11 +17,15 @@ def batch(num_classes: int, sharpness: float) -> tuple[torch.Tensor, torch.Tenso
     return logits.requires_grad_(), masks
 
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("sharpness", [0.0, 4.0])
 @pytest.mark.parametrize("num_classes", [2, 5])
-def test_value_and_gradient_are_smps(num_classes: int, sharpness: float, per_image: bool) -> None:
-    logits, masks = batch(num_classes, sharpness)
+def test_value_and_gradient_are_smps(num_classes: int, sharpness: float, per_image: bool, device: str) -> None:
+    logits, masks = (tensor.to(device) for tensor in batch(num_classes, sharpness))
     value = LovaszLoss(per_image, ignore_index=255)(logits, masks)
     expected = SmpLovaszLoss("multiclass", per_image=per_image, ignore_index=255)(logits, masks)
     assert value.item() == pytest.approx(expected.item(), abs=1e-6)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from segcli.components.class_weights import ClassFigures
-from segcli.components.losses import Rmi
+from segcli.components.losses import CrossEntropy, Rmi, Sum
 from segcli.nn.rmi import RmiLoss
 from segcli.task import Task
 
@@ -87,3 +87,27 @@ def test_a_batch_of_ignored_pixels_is_harmless() -> None:
     assert value.item() == 0
     assert logits.grad is not None
     assert logits.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 40), (8, 40), (12, 12), (40, 5)])
+def test_an_image_without_room_for_patches_is_left_out_but_counts_in_the_other_terms(size: tuple[int, int]) -> None:
+    generator = torch.manual_seed(0)
+    logits = torch.randn(1, 4, *size, generator=generator, requires_grad=True)
+    masks = torch.randint(0, 4, (1, *size), generator=generator)
+    figures = ClassFigures.of([[1] * 4])
+    loss = Sum(terms=(CrossEntropy(weight=2), Rmi())).build(TASK, figures)
+    assert loss.masses(masks).tolist() == [masks.numel(), 0]
+    torch.testing.assert_close(loss(logits, masks), 2 * functional.cross_entropy(logits, masks))
+    alone = Rmi().build(TASK, figures)(logits, masks)
+    alone.backward()
+    assert alone.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() == 0
+
+
+def test_the_smallest_image_that_counts_has_patches_that_vary() -> None:
+    logits, masks = batch(4, ignored=False)
+    logits, masks = logits.float()[..., :13].repeat(1, 1, 2, 1)[:, :, :13], masks[..., :13].repeat(1, 2, 1)[:, :13]
+    assert Rmi().smallest_side == 13
+    values = [Rmi(balance=0).build(TASK, ClassFigures.of([[1] * 4]))(scale * logits, masks).item() for scale in (1, 2)]
+    assert values[0] != values[1]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from segcli.components.class_weights import ClassFigures
 from segcli.datasets.check.alike import nearest_alike
 from segcli.datasets.check.ignored import odd_ignored
 from segcli.datasets.check.kinds import refuse_errors
@@ -48,15 +49,14 @@ class Survey:
             raise DataError(f"{self.source.origin} holds no mask that can be read")
         return self.encoding
 
-    def class_pixels(self) -> dict[str, list[int]]:
-        """For each split that has masks, the pixels of each class."""
+    def class_figures(self) -> dict[str, ClassFigures]:
+        """For each split that has masks, how often each class occurs in them."""
         encoding = self.settled()
-        sums = {}
-        for split, looks in self.looks.items():
-            if any(look.values is not None for look in looks):
-                counts = [encoding.count_classes(look.values or {}) for look in looks]
-                sums[split] = [sum(column) for column in zip(*counts, strict=True)]
-        return sums
+        return {
+            split: ClassFigures.of([encoding.count_classes(look.values or {}) for look in looks])
+            for split, looks in self.looks.items()
+            if any(look.values is not None for look in looks)
+        }
 
     def samples(self) -> dict[str, list[Sample]]:
         """The pairs of each split as samples of a dataset."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segcli.components.class_weights import ClassFigures
 from segcli.datasets.check.judge import as_samples
 from segcli.datasets.check.kinds import check_command, refuse_errors
 from segcli.datasets.dataset import SPLITS, Dataset, fingerprint
@@ -57,7 +58,7 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     classes = {row.path: row.classes for row in manifest.rows}
     held = {split: [classes.get(f"masks/{split}/{item.name}.png") for item in items] for split, items in splits.items()}
     return Dataset(
-        description.name, task, splits, description.pixels, digest, description.categories, remarks, held=held
+        description.name, task, splits, description.figures, digest, description.categories, remarks, held=held
     )
 
 
@@ -80,7 +81,7 @@ def prepared_source(root: Path) -> Source:
     findings: list[Finding] = []
     splits: dict[str, list[Pair]] = {}
     for split, number in description.counts.items():
-        splits[split], alone = _pairs_of(root, split, split in description.pixels)
+        splits[split], alone = _pairs_of(root, split, split in description.figures)
         findings += alone
         if len(splits[split]) + len(alone) < number:
             message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
@@ -102,7 +103,7 @@ class Description:
     name: str
     task: Task
     counts: Mapping[str, int]
-    pixels: Mapping[str, Sequence[int]]
+    figures: Mapping[str, ClassFigures]
     fingerprint: str
     categories: Mapping[str, Sequence[str]]
     guessed: Sequence[str]
@@ -120,7 +121,7 @@ class Description:
                 str(values["name"]),
                 Task.from_json(values),
                 {split: int(entry["images"]) for split, entry in splits.items()},
-                {split: entry["pixels"] for split, entry in splits.items() if "pixels" in entry},
+                {split: _figures(entry) for split, entry in splits.items() if "pixels" in entry},
                 str(values["fingerprint"]),
                 values.get("categories", {}),
                 [str(name) for name in values.get("guessed", ())],
@@ -132,7 +133,7 @@ class Description:
         """The pairs of each split; raises DataError where they are not as many as were written."""
         splits = {}
         for split, number in self.counts.items():
-            pairs, findings = _pairs_of(root, split, split in self.pixels)
+            pairs, findings = _pairs_of(root, split, split in self.figures)
             refuse_errors(findings, check_command(root))
             if len(pairs) != number:
                 raise DataError(
@@ -140,6 +141,11 @@ class Description:
                 )
             splits[split] = pairs
         return splits
+
+
+def _figures(entry: Mapping[str, Sequence[int]]) -> ClassFigures:
+    """What a split's entry says of its classes; datasets of earlier versions know their pixels alone."""
+    return ClassFigures(entry["pixels"], entry.get("present_pixels"), entry.get("images_with"))
 
 
 def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:

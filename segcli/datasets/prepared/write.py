@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -173,9 +173,9 @@ def _check_names(jobs: Sequence[_Job]) -> None:
 
 
 def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
-    source, encoding, pixels = found.source, found.settled(), found.class_pixels()
+    source, encoding, figures = found.source, found.settled(), found.class_figures()
     splits = {
-        split: {"images": len(items), **({"pixels": pixels[split]} if split in pixels else {})}
+        split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
         for split, items in source.splits.items()
     }
     return {

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segcli.components.class_weights import effective_number, median_frequency
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import refuse_errors
 from segcli.datasets.dataset import Sample
@@ -108,31 +109,13 @@ class Statistics:
     examples: Sequence[Sequence[Example]]
     samples: Mapping[str, Sequence[Sample]]
 
-    def median_frequency(self) -> list[float]:
-        """Weights of the classes: the median of their frequencies over each one's own; 0 for one never seen.
-
-        The frequency of a class is its share of the pixels of the training images that hold it. Source: Eigen and
-        Fergus, "Predicting Depth, Surface Normals and Semantic Labels", 2015.
-        """
+    def class_weights(self) -> dict[str, list[float]]:
+        """The weights of the classes by two rules of the losses, from the training images."""
         figures = self.splits["train"]
-        pairs = zip(figures.pixels or (), figures.present_pixels, strict=True)
-        frequency = np.array([pixels / present if present else 0.0 for pixels, present in pairs])
-        seen = frequency > 0
-        weights = np.zeros(len(frequency))
-        weights[seen] = np.median(frequency[seen]) / frequency[seen]
-        return [float(weight) for weight in weights]
-
-    def effective_number(self) -> list[float]:
-        """Weights of the classes: one over the effective number of their training pixels, with a mean of 1.
-
-        With n pixels of a class of N in all it is (1 - b^n) / (1 - b), b = (N - 1) / N; a class never seen has weight
-        0. Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", 2019.
-        """
-        pixels = np.array(self.splits["train"].pixels or (), np.float64)
-        total = max(pixels.sum(), 2.0)
-        effective = -np.expm1(pixels * np.log1p(-1 / total)) * total
-        weights = np.divide(1, effective, out=np.zeros_like(effective), where=pixels > 0)
-        return [float(weight) for weight in weights * max((pixels > 0).sum(), 1) / max(weights.sum(), 1e-300)]
+        return {
+            "median_frequency": median_frequency(figures.pixels or (), figures.present_pixels),
+            "effective_number": effective_number(figures.images_with),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain JSON values."""
@@ -141,10 +124,7 @@ class Statistics:
             **self.task.to_json(),
             "object_sides": list(OBJECT_SIDES),
             "splits": {split: figures.to_json() for split, figures in self.splits.items()},
-            "class_weights": {
-                "median_frequency": self.median_frequency(),
-                "effective_number": self.effective_number(),
-            },
+            "class_weights": self.class_weights(),
         }
 
 

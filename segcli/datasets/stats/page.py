@@ -30,7 +30,7 @@ def write_page(statistics: Statistics, path: Path) -> None:
 def _content(statistics: Statistics) -> dict[str, Any]:
     splits = statistics.splits
     most = {split: max(figures.shares() or [0]) or 1 for split, figures in splits.items()}
-    weights = statistics.median_frequency(), statistics.effective_number()
+    weights = statistics.class_weights().values()
     classes = []
     for index, name in enumerate(statistics.task.classes):
         objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(_NUM_BINS)]

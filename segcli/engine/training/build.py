@@ -136,7 +136,7 @@ def build_parts(
     network = network.to(device)
     if device.type == "cpu":
         depthwise_in_single_precision(network)
-    loss = config.loss.build(dataset.task, dataset.class_figures("train"))
+    loss = config.loss.build(dataset.task, dataset.figures["train"])
     trial = partial(Trial, network=network, loss=loss, device=device)
     config = processes.lead(settled(config, device, trial, say) if processes.leads else config)
     network = _laid_out(network, config, device, processes)

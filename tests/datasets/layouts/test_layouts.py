@@ -31,7 +31,7 @@ def test_cityscapes_fine_with_instances_categories_and_test(tmp_path: Path) -> N
     draw(tmp_path / "c/leftImg8bit/test/berlin/berlin_1_leftImg8bit.png")
     made = prepare(cityscapes.find(tmp_path / "c", Options()), tmp_path / "out").dataset
     assert {split: len(items) for split, items in made.splits.items()} == {"train": 2, "val": 1, "test": 1}
-    assert "test" not in made.class_pixels
+    assert "test" not in made.figures
     assert made.categories["flat"] == ["road", "sidewalk"]
     assert sum(map(len, made.categories.values())) == 19
     sample = made.splits["train"][1]

@@ -19,8 +19,11 @@ def test_the_pictures_never_change() -> None:
 def test_the_noted_pixels_are_those_of_the_pictures() -> None:
     data = dataset()
     for split, samples in data.splits.items():
-        masks = np.concatenate([sample.read()[1].ravel() for sample in samples])
-        assert np.bincount(masks, minlength=4)[:4].tolist() == list(data.class_pixels[split])
+        counts = np.stack([np.bincount(sample.read()[1].ravel(), minlength=4)[:4] for sample in samples])
+        figures, valid = data.figures[split], counts.sum(axis=1)
+        assert counts.sum(axis=0).tolist() == list(figures.pixels)
+        assert (counts > 0).sum(axis=0).tolist() == list(figures.images_with)
+        assert (valid @ (counts > 0)).tolist() == list(figures.present_pixels)
 
 
 def test_every_class_and_the_ignored_border_occur() -> None:

@@ -228,7 +228,7 @@ def test_a_test_split_of_explicit_folders_needs_no_masks(tmp_path: Path) -> None
     folders = {split: (tmp_path / split / "images", tmp_path / split / "masks") for split in ("train", "val")}
     dataset = open_folders("x", {**folders, "test": (tmp_path / "test" / "images", None)})
     assert len(dataset.split("test")) == 3
-    assert "test" not in dataset.class_pixels
+    assert "test" not in dataset.figures
 
 
 def test_nothing_but_a_prepared_dataset_is_ever_replaced(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_an_interrupted_preparation_of_drawn_samples_goes_on(tmp_path: Path) -> 
     whole = prepare(few, tmp_path / "whole").dataset
     with pytest.raises(Stop):
         prepare(few, tmp_path / "out", progress=stopping_at(3))
-    assert prepare(few, tmp_path / "out").dataset.class_pixels == whole.class_pixels
+    assert prepare(few, tmp_path / "out").dataset.figures == whole.figures
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 

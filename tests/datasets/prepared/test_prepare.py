@@ -35,7 +35,7 @@ def test_camvid_is_linked_and_its_void_becomes_255(tmp_path: Path) -> None:
     _, mask = dataset.splits["train"][0].read()
     native = read_mask(tmp_path / "native" / "trainannot" / "0.png")
     assert np.array_equal(mask, np.where(native == 11, 255, native))
-    assert sum(dataset.class_pixels["train"]) == sum(
+    assert sum(dataset.figures["train"].pixels) == sum(
         (read_mask(p) != 11).sum() for p in (tmp_path / "native" / "trainannot").iterdir()
     )
     linked = tmp_path / "data" / "camvid" / "images" / "train" / "0.jpg"

@@ -13,12 +13,14 @@ from PIL import Image
 from scipy.ndimage import label
 from typer.testing import Result
 
+from segcli.components.class_weights import class_weights
 from segcli.datasets.check.judge import survey
 from segcli.datasets.layouts import folder
 from segcli.datasets.layouts.base import Options
-from segcli.datasets.stats.measure import OBJECT_SIDES, SplitFigures, Statistics, measure
+from segcli.datasets.prepared.format import open_prepared
+from segcli.datasets.prepared.write import prepare
+from segcli.datasets.stats.measure import OBJECT_SIDES, Statistics, measure
 from segcli.errors import DataError
-from segcli.task import Task
 
 
 def measured(root: Path, **options: object) -> Statistics:
@@ -67,24 +69,13 @@ def test_objects_are_those_of_scipy(root: Path) -> None:
             assert figures.splits[split].objects[index] == expected
 
 
-def statistics_of(pixels: list[int], present: list[int]) -> Statistics:
-    number = len(pixels)
-    figures = SplitFigures(1, {}, (0, 0, 0), (0, 0, 0), pixels, present, [1] * number, [[0] * 7] * number, 0)
-    return Statistics("x", Task.of([f"c{i}" for i in range(number)]), {"train": figures}, [[]] * number, {})
-
-
-def test_median_frequency_by_hand() -> None:
-    """Frequencies 0.8, 0.2 and 0.1 have the median 0.2; the class never seen counts in neither."""
-    weights = statistics_of([80, 20, 5, 0], [100, 100, 50, 0]).median_frequency()
-    assert weights == pytest.approx([0.25, 1.0, 2.0, 0.0])
-
-
-def test_effective_number_by_hand() -> None:
-    """With pixels 6, 3 and 1 of 10, b = 0.9 gives effective numbers 4.68559, 2.71 and 1."""
-    inverse = np.array([1 / 4.68559, 1 / 2.71, 1.0])
-    weights = statistics_of([6, 3, 1], [10, 10, 10]).effective_number()
-    assert weights == pytest.approx(inverse * 3 / inverse.sum())
-    assert statistics_of([6, 4, 0], [10, 10, 0]).effective_number()[2] == 0
+def test_class_weights_are_those_of_the_losses(root: Path, tmp_path: Path) -> None:
+    """Those that a training takes from the same dataset, prepared."""
+    prepare(folder.find(root, Options()), tmp_path / "out")
+    dataset = open_prepared(tmp_path / "out")
+    for rule, weights in measured(root).class_weights().items():
+        assert weights == pytest.approx(class_weights(rule, dataset.figures["train"]))
+        assert min(weights) > 0
 
 
 def test_examples_show_the_largest_objects(root: Path) -> None:
