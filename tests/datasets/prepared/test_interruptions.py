@@ -92,6 +92,7 @@ def test_an_interrupted_preparation_goes_on_to_the_same_bytes(tmp_path: Path, ki
     assert not (tmp_path / "broken").exists()
     told = Told()
     made = prepare(source, tmp_path / "broken", progress=told)
+    told.work.pop("comparing images", None)  # hashes, not files
     assert told.work == {"writing": sum(map(len, made.dataset.splits.values())) - stop + 1}
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
     assert [path.name for path in tmp_path.glob(".*")] == []
