@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from segcli.cli.reference import config_reference
+from segcli.cli.config_reference import config_reference
 
 ROOT = Path(__file__).parents[1]
 

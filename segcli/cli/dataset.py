@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli import options, render, render_data
-from segcli.cli.reading import with_reading_options
+from segcli.cli.reading_options import with_reading_options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def check(
     from segcli.datasets.check.kinds import check_command
     from segcli.datasets.check.report import check as check_dataset
     from segcli.datasets.open import open_source
-    from segcli.datasets.prepared.mended import write_mended
+    from segcli.datasets.prepared.mended_copy import write_mended
 
     with render.progress() as progress:
         source = open_source(dataset, layout, reading)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segcli.datasets.check.report import Report
     from segcli.datasets.dataset import Dataset
     from segcli.datasets.layouts.base import Finding
-    from segcli.datasets.prepared.mended import Mended
+    from segcli.datasets.prepared.mended_copy import Mended
     from segcli.datasets.stats.measure import Statistics
 
 

@@ -37,6 +37,6 @@ def schema() -> None:
 @app.command("reference")
 def reference() -> None:
     """Print every key of a config with its default, as Markdown."""
-    from segcli.cli.reference import config_reference
+    from segcli.cli.config_reference import config_reference
 
     render.out(config_reference().rstrip())

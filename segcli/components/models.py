@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from segcli.components.donor import bundle_at, fill_from_donor, read_donor
+from segcli.components.own_weights import bundle_at, fill_from_donor, read_donor
 from segcli.components.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from segcli.components.donor import CARD
+from segcli.components.own_weights import CARD
 from segcli.errors import ModelError
 from segcli.task import Task
 

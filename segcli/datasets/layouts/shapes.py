@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from segcli.components.class_weights import ClassFigures
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.layouts.base import Source
-from segcli.datasets.layouts.shapes_render import CLASSES, IGNORE_INDEX, PALETTE, render
+from segcli.datasets.layouts.shapes_drawing import CLASSES, IGNORE_INDEX, PALETTE, render
 from segcli.io.images import Mask, Pixels
 from segcli.task import Task
 

@@ -14,11 +14,10 @@ from segcli.engine.device import is_out_of_memory, pick_precision
 from segcli.engine.training.ema import Average
 from segcli.engine.training.precision import Precision
 from segcli.errors import SegError
-from segcli.nn.checkpointing import enable_gradient_checkpointing
+from segcli.nn.gradient_checkpointing import enable_gradient_checkpointing
 from segcli.nn.losses import WeightedSum
 from segcli.nn.network import SegmentationNetwork
 
-_TRIED = 2  # crops that the memory layouts are compared on
 _LONG = 1.5  # seconds after which one step is measurement enough
 _WORTH = 0.97  # a layout other than channels_last must take at most this share of its time
 _LARGEST_BATCH = 64
@@ -155,11 +154,11 @@ class Trial:
         self._precision = Precision(config.precision, device)
 
     def seconds(self) -> float:
-        """The shortest of a few steps on a small batch, behind one that warms up."""
-        shortest = float("inf")
+        """The shortest of a few steps on a batch as large as the run's, behind one that warms up."""
+        size, shortest = self.config.train.batch_size, float("inf")
         for attempt in range(4):
             start = time.perf_counter()
-            self._step(_TRIED)
+            self._step(_BATCH_ON_CPU if size == "auto" else size)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - start

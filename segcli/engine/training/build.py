@@ -24,8 +24,8 @@ from segcli.engine.training.provenance import versions
 from segcli.engine.training.seeding import repeat_exactly, seed_everything
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
-from segcli.nn.checkpointing import enable_gradient_checkpointing
 from segcli.nn.depthwise import depthwise_in_single_precision
+from segcli.nn.gradient_checkpointing import enable_gradient_checkpointing
 from segcli.nn.losses import WeightedSum
 from segcli.nn.network import Channels, SegmentationNetwork
 from segcli.parallel import Progress, silent

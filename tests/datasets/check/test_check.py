@@ -20,7 +20,7 @@ from segcli.datasets.check.scan import perceptual_hash
 from segcli.datasets.layouts.base import Options
 from segcli.datasets.open import open_dataset, open_for_model, open_source
 from segcli.datasets.prepared.format import open_prepared
-from segcli.datasets.prepared.mended import write_mended
+from segcli.datasets.prepared.mended_copy import write_mended
 from segcli.errors import DataError
 from segcli.io.card import ModelCard
 from segcli.io.images import read_image, read_mask

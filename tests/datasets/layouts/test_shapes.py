@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 
 from segcli.datasets.layouts.shapes import TASK, dataset
-from segcli.datasets.layouts.shapes_render import render
+from segcli.datasets.layouts.shapes_drawing import render
 from segcli.engine.arrays.numpy_arrays import confusion
 from segcli.engine.evaluation.scores import Scores
 

@@ -5,7 +5,7 @@ import torch
 
 from segcli.components.models import ModelOptions, build_network
 from segcli.errors import ConfigError
-from segcli.nn.checkpointing import enable_gradient_checkpointing
+from segcli.nn.gradient_checkpointing import enable_gradient_checkpointing
 from segcli.nn.network import SegmentationNetwork
 from segcli.task import Task
 
