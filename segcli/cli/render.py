@@ -294,7 +294,7 @@ def dry_run_table(found: "DryRun") -> None:
     table.add_row("an image of the validation", _duration(found.seconds_a_val_image))
     table.add_row("memory at its peak", f"{found.peak_memory / 2**30:.2f} GiB")
     table.add_row(
-        f"{found.steps} steps, {found.epochs} validations of {found.val_images} images", _duration(found.seconds)
+        f"{found.steps} steps, {found.validations} validations of {found.val_images} images", _duration(found.seconds)
     )
     console_on(stderr=False).print(table)
 

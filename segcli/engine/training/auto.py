@@ -82,6 +82,11 @@ def epochs_between_validations(training: float, validating: float) -> int:
     return max(ceil(validating * (1 / _SHARE_OF_VALIDATION - 1) / training), 1)
 
 
+def is_validated(epoch: int, every: int | Literal["auto"], is_last: bool) -> bool:
+    """Whether an epoch (from 1) is validated: by its number, and the first and the last one in any case."""
+    return every == "auto" or epoch % every == 0 or epoch == 1 or is_last
+
+
 def settled_as(config: RunConfig, before: RunConfig) -> RunConfig:
     """The config with what a run has settled before in place of each `auto`."""
     precision = before.precision if config.precision == "auto" else config.precision

@@ -12,6 +12,7 @@ import torch
 from segcli.config import RunConfig
 from segcli.datasets.open import open_dataset
 from segcli.engine.drawing.masks import draw_batch
+from segcli.engine.training.auto import epochs_between_validations, is_validated
 from segcli.engine.training.batches import pick_workers
 from segcli.engine.training.events import Observer
 from segcli.engine.training.loop import Trainer
@@ -29,7 +30,8 @@ class DryRun:
         picture: the first crops as the network sees them.
         loss: of the first step.
         steps: of the whole training.
-        val_images: validated behind each epoch.
+        val_images: of a validation.
+        validations: of the whole training.
         epochs: of the whole training.
         seconds_a_step: measured, reading included as far as the workers do not hide it.
         seconds_a_val_image: measured.
@@ -41,6 +43,7 @@ class DryRun:
     loss: float
     steps: int
     val_images: int
+    validations: int
     epochs: int
     seconds_a_step: float
     seconds_a_val_image: float
@@ -49,7 +52,7 @@ class DryRun:
     @property
     def seconds(self) -> float:
         """What the whole training would take."""
-        return self.steps * self.seconds_a_step + self.epochs * self.val_images * self.seconds_a_val_image
+        return self.steps * self.seconds_a_step + self.validations * self.val_images * self.seconds_a_val_image
 
 
 def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
@@ -72,15 +75,18 @@ def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
     loss, computing, reading = _one_step(trainer)
     peak_memory = _peak_memory(trainer.parts.device)
     workers = pick_workers(config.train.workers, trainer.parts.device)
+    seconds_a_step = max(computing, reading / workers) if workers else computing + reading
+    seconds_a_val_image = _validation(trainer)
     return DryRun(
         facts=trainer.facts(),
         picture=picture,
         loss=loss,
         steps=trainer.parts.total_steps,
         val_images=len(trainer.val_samples),
+        validations=_validations(trainer, seconds_a_step, seconds_a_val_image),
         epochs=trainer.parts.total_epochs,
-        seconds_a_step=max(computing, reading / workers) if workers else computing + reading,
-        seconds_a_val_image=_validation(trainer),
+        seconds_a_step=seconds_a_step,
+        seconds_a_val_image=seconds_a_val_image,
         peak_memory=peak_memory,
     )
 
@@ -96,6 +102,15 @@ def _one_step(trainer: Trainer) -> tuple[float, float, float]:
         losses.append(trainer.try_step(batches, number))
         computing = time.perf_counter() - start
     return losses[0], computing, reading
+
+
+def _validations(trainer: Trainer, seconds_a_step: float, seconds_a_val_image: float) -> int:
+    """How many epochs would be validated."""
+    every, epochs = trainer.config.val.every_epochs, trainer.parts.total_epochs
+    if every == "auto":
+        training = len(trainer.parts.batches) * seconds_a_step
+        every = epochs_between_validations(training, len(trainer.val_samples) * seconds_a_val_image)
+    return sum(is_validated(epoch, every, epoch == epochs) for epoch in range(1, epochs + 1))
 
 
 def _validation(trainer: Trainer) -> float:

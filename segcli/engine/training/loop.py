@@ -13,7 +13,7 @@ from torch import Tensor
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.engine.evaluation.scores import Scores
-from segcli.engine.training.auto import epochs_between_validations, settled_as, with_val_every
+from segcli.engine.training.auto import epochs_between_validations, is_validated, settled_as, with_val_every
 from segcli.engine.training.batches import Batch, open_data
 from segcli.engine.training.best_epoch import check_metrics, figure_names, gain, out_of_patience, val_figures
 from segcli.engine.training.build import Begun, build_parts
@@ -227,9 +227,9 @@ class Trainer:
         return validate(self.parts, samples, self.processes, self._during_validation)
 
     def _is_validated(self) -> bool:
-        """Whether the epoch that has just been trained is validated: by its number, and the last one always."""
-        every, number = self.config.val.every_epochs, self.progress.epoch + 1
-        return every == "auto" or number % every == 0 or number == 1 or self.progress.step >= self.parts.total_steps
+        """Whether it is the turn of the epoch that has just been trained."""
+        is_last = self.progress.step >= self.parts.total_steps
+        return is_validated(self.progress.epoch + 1, self.config.val.every_epochs, is_last)
 
     def _validate_safely(self, writer: RunWriter | None, trained: TrainedEpoch) -> tuple[Scores, dict[str, float]]:
         """Validates; what the epoch has trained is saved where the validation does not come to its end."""

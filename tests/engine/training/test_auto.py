@@ -8,7 +8,7 @@ import torch
 from segcli.components.models import build_network
 from segcli.config import RunConfig, load_config
 from segcli.engine.device import pick_precision
-from segcli.engine.training.auto import Trial, epochs_between_validations, settled, settled_as
+from segcli.engine.training.auto import Trial, epochs_between_validations, is_validated, settled, settled_as
 from segcli.engine.training.events import Event, Progressed, Said
 from segcli.engine.training.loop import resume, train
 from segcli.errors import SegError
@@ -142,6 +142,13 @@ def test_only_what_is_left_open_is_taken_from_before(tiny: Callable[..., RunConf
 def test_validations_take_a_quarter_of_the_time_at_most(training: float, validating: float, every: int) -> None:
     assert epochs_between_validations(training, validating) == every
     assert validating / (validating + every * training) <= 0.25
+
+
+@pytest.mark.parametrize(
+    ("every", "validated"), [("auto", [1, 2, 3, 4, 5]), (1, [1, 2, 3, 4, 5]), (2, [1, 2, 4, 5]), (9, [1, 5])]
+)
+def test_the_first_and_the_last_epoch_are_always_validated(every: int, validated: list[int]) -> None:
+    assert [epoch for epoch in range(1, 6) if is_validated(epoch, every, epoch == 5)] == validated
 
 
 def test_how_often_is_validated_is_settled_once_and_kept(tiny: Callable[..., RunConfig]) -> None:
