@@ -119,12 +119,12 @@ def _frames(home: Path, origin: str) -> Source | None:
     pairs, findings = match_pairs(folders[0], labels[0], mask_name="{name}_L", colours=True)
     parts: dict[str, tuple[list[Pair], Sequence[Finding]]] = {split: ([], ()) for split in SPLITS}
     for pair in pairs:
-        parts[_split_of(pair.name)][0].append(pair)
+        parts[split_of_frame(pair.name)][0].append(pair)
     splits, missing = those_there(Path(origin), parts, "by the frames' numbers")
     return _coloured(origin, splits, [*findings, *missing])
 
 
-def _split_of(name: str) -> str:
+def split_of_frame(name: str) -> str:
     """The split of a frame: that of its sequence, and of its number where a sequence is divided."""
     sequence, _, number = name.rpartition("/")[2].partition("_")
     frame = int("".join(filter(str.isdigit, number)) or 0)

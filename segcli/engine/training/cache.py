@@ -25,9 +25,11 @@ if sys.platform != "win32":
 MEMORY = Path("/dev/shm")
 """A file system in memory, where there is one."""
 
+TINY = 16 << 20
+"""Bytes below which the system's own cache of files serves as well."""
+
 _PREFIX = ".segcli-cache-"
 _SHARE = 0.25  # of what is free, that `auto` takes at most
-_TINY = 16 << 20  # bytes below which the system's own cache of files serves as well
 _YOUNG = 60  # seconds within which a file may not be locked yet
 _FEW = 256  # images that an estimate looks at
 
@@ -171,9 +173,9 @@ def _choose(samples: Sequence[Sample], choice: str, folder: Path) -> tuple[Path 
     if not samples or not all(isinstance(sample, FileSample) for sample in samples):
         return None, ", since images are made, not read"
     needed = _estimate(samples)
-    room = {"ram": (MEMORY, _free_memory()), "disk": (folder, shutil.disk_usage(folder).free)}
+    room = {"ram": (MEMORY, free_memory()), "disk": (folder, shutil.disk_usage(folder).free)}
     if choice == "auto":
-        if needed < _TINY:
+        if needed < TINY:
             return None, f", since all images take {_in_units(needed)} only"
         fitting = [place for place, free in room.values() if needed <= _SHARE * free]
         more = f", since the images take {_in_units(needed)}, more than a quarter of what is free"
@@ -207,7 +209,7 @@ def _mask_type(samples: Sequence[Sample]) -> np.dtype[Any]:
     return mask_type
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that a file in memory may take; 0 where there is no such file system."""
     if not MEMORY.is_dir():
         return 0

@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -222,7 +223,7 @@ def test_a_negative_size_does_not_read_the_archive_for_ever(tmp_path: Path, size
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_what_does_not_fit_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     archive = pack(tmp_path / f"a.{kind}", {"a.bin": bytes(6000), "b.bin": bytes(5000)})
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(20_000, 10_000, 10_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=20_000, used=10_000, free=10_000))
     refuse(archive, r"its files need more than .* GiB, but the disk of .* has .* free; make room")
 
 

@@ -178,7 +178,7 @@ def test_camvid_colours_agree_with_the_index_classes() -> None:
 def test_camvid_split_is_that_of_the_index_form(real_data: Path) -> None:
     for split in ("train", "val"):
         names = [path.stem for path in (real_data / "camvid" / split).glob("*.jpg")]
-        assert {camvid._split_of(name) for name in names} == {split}
+        assert {camvid.split_of_frame(name) for name in names} == {split}
 
 
 def test_a_folder_may_have_its_splits_outside(tmp_path: Path) -> None:

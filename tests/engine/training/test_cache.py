@@ -131,14 +131,14 @@ def test_auto_takes_memory_then_disk_then_nothing(
     samples: Sequence[Sample], tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def chosen(free_memory: int, free_disk: int) -> str:
-        monkeypatch.setattr(cache, "_free_memory", lambda: free_memory)
+        monkeypatch.setattr(cache, "free_memory", lambda: free_memory)
         monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free_disk}))
         with cached(samples, "auto", tmp_path) as (_, note):
             return note
 
     needed = 6 * 40 * 56 * 4
     assert chosen(8 * needed, 8 * needed) == "cache: none, since all images take 0 MB only"
-    monkeypatch.setattr(cache, "_TINY", 0)
+    monkeypatch.setattr(cache, "TINY", 0)
     assert chosen(4 * needed, 0) == f"cache: memory, 0 MB in {memory}"
     assert chosen(4 * needed - 4, 4 * needed) == f"cache: disk, 0 MB in {tmp_path}"
     assert chosen(0, 0) == "cache: none, since the images take 0 MB, more than a quarter of what is free"
@@ -147,7 +147,7 @@ def test_auto_takes_memory_then_disk_then_nothing(
 def test_what_cannot_be_is_refused_with_the_cure(
     samples: Sequence[Sample], tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(cache, "free_memory", lambda: 1000)
     with (
         pytest.raises(ConfigError, match=r"dataset.cache: ram: the training images take .* room for 0 MB; .* to auto"),
         cached(samples, "ram", tmp_path),
