@@ -52,6 +52,11 @@ class OnnxBackend:
         """How many images it computes well at a time."""
         return 1
 
+    @property
+    def concurrency(self) -> int:
+        """One: the runtime shares each call among its own threads."""
+        return 1
+
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, as numpy's array."""
         batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2))

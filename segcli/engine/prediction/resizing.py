@@ -38,6 +38,11 @@ class Resizing:
         """How many images the predictor inside computes well at a time."""
         return self.inner.batch_size
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls the predictor inside computes well side by side."""
+        return self.inner.concurrency
+
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, at the size of the images."""
         height, width = images.shape[1:3]

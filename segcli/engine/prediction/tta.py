@@ -93,6 +93,11 @@ class Augmented:
         """How many images the predictor inside computes well at a time."""
         return self.inner.batch_size
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls the predictor inside computes well side by side."""
+        return self.inner.concurrency
+
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logarithm of the mean probabilities, which are logits again."""
         views = list(self.policy.views())
