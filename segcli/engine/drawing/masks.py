@@ -14,7 +14,7 @@ from segcli.task import IGNORED_COLOUR, Colour, Task
 WRONG: Colour = (226, 36, 60)
 MISSED: Colour = (255, 128, 0)
 FALSE_ALARM: Colour = (0, 90, 181)
-"""Orange and blue, which colour-blind eyes tell apart as well: what one class of two lacks, and what it has too much."""
+"""Orange and blue, which colour-blind eyes tell apart as well: where one class of two is missed or wrongly seen."""
 _GAP = 6
 _SMALLEST = 192
 
