@@ -186,9 +186,10 @@ def progress() -> Iterator[Any]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Says what is waited for, with a sign of life; nothing off a terminal."""
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
     console = console_on(stderr=True)
-    with console.status(f"{escape(what)} …") if console.is_terminal else nullcontext():
+    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
+    with console.status(f"{escape(what)} …") if shown else nullcontext():
         yield
 
 
