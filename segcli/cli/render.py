@@ -5,10 +5,11 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcli.cli.render_table import show_table
 from segcli.errors import SegError
 
 if TYPE_CHECKING:
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from segcli.engine.evaluation.tta_trials import Trial
     from segcli.engine.export.parity import Parity
     from segcli.engine.training.dry_run import DryRun
-    from segcli.engine.training.events import Event
     from segcli.task import Task
 
 
 def new_table(title: str | None = None) -> "Table":
-    """An empty table."""
+    """An empty table; a column that is added with overflow="fold" holds text, the others names and figures."""
     from rich.table import Table
 
     return Table(title=None if title is None else escape(title), title_justify="left")
@@ -112,7 +112,7 @@ def scores_table(scores: "Scores", task: "Task", title: str) -> None:
     means = (scores.miou, scores.mean_dice, scores.mean_accuracy)
     table.add_row("mean", *(_figure(value) for value in means), "", style="bold")
     console = console_on(stderr=False)
-    console.print(table)
+    show_table(table, console)
     console.print(f"mIoU {_figure(scores.miou)}   pixel accuracy {_figure(scores.pixel_accuracy)}")
 
 
@@ -130,20 +130,20 @@ def trials_table(trials: "Sequence[Trial]") -> None:
             f"{trial.policy.cost:g}×", f"{1000 * trial.seconds_per_image:.0f}",
             style="bold" if trial is best else None,
         )  # fmt: skip
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", limit: int = 20) -> None:
     """Prints the largest classes of each predicted image."""
     table = new_table()
-    table.add_column("image")
-    table.add_column("classes")
+    table.add_column("image", overflow="fold")
+    table.add_column("classes", overflow="fold")
     for source, shares in rows[:limit]:
         largest = sorted(range(len(shares)), key=lambda index: -shares[index])[:5]
         shown = ", ".join(f"{task.classes[index]} {shares[index]:.0%}" for index in largest if shares[index] >= 0.005)
         table.add_row(escape(source.name), escape(shown))
     console = console_on(stderr=True)
-    console.print(table)
+    show_table(table, console)
     if len(rows) > limit:
         console.print(f"… and {len(rows) - limit} more")
 
@@ -155,28 +155,45 @@ def entries_table(entries: "Sequence[Entry]") -> None:
         out("\n".join(entry.name for entry in entries))
         return
     table = new_table()
-    for title in ("name", *titles):
+    table.add_column("name")
+    for title in titles:
         table.add_column(title, overflow="fold", justify="right" if title in {"parameters", "stride"} else "left")
     for entry in entries:
         table.add_row(escape(entry.name), *(escape(entry.facts.get(title, "")) for title in titles))
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal."""
-    with _bars() as bars:
-        tasks: dict[str, TaskID] = {}
+    """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal.
+
+    Until it is called first, a line tells that work goes on.
+    """
+    bars, tasks = _bars(), dict[str, "TaskID"]()
+    with ExitStack() as shown, ExitStack() as before:
+        before.enter_context(waiting("working"))
 
         def show(what: str, done: int, total: int) -> None:
+            if not tasks:
+                before.close()
+                shown.enter_context(bars)
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, info="")
+                tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield show
 
 
-def _bars(shown: bool = True) -> "Progress":
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
+    console = console_on(stderr=True)
+    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
+    with console.status(f"{escape(what)} …") if shown else nullcontext():
+        yield
+
+
+def _bars() -> "Progress":
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -185,100 +202,20 @@ def _bars(shown: bool = True) -> "Progress":
         TimeElapsedColumn,
         TimeRemainingColumn,
     )  # fmt: skip
+    from rich.table import Column
 
     console = console_on(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[info]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
+        BarColumn(bar_width=max(min(28, console.width - 52), 8)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         console=console,
-        disable=not (shown and console.is_terminal),
+        disable=not console.is_terminal,
         transient=True,
     )
-
-
-class TrainingView:
-    """Shows a training: a bar of all its steps, and a line for every epoch."""
-
-    def __init__(self, bars: "Progress", shown: bool) -> None:
-        self.bars = bars
-        self.shown = shown
-        self.started = False
-        self.console = bars.console
-        self.folder = Path()
-        self.epochs = 0
-        self.epochs_done = 0
-        self.training: TaskID | None = None
-        self.other: dict[str, TaskID] = {}
-
-    def __call__(self, event: "Event") -> None:
-        """Shows an event."""
-        from segcli.engine.training import events
-
-        self.started |= isinstance(event, events.Started)
-        if not self.shown:
-            return
-        match event:
-            case events.Started():
-                self._start(event)
-            case events.Stepped():
-                self._step(event)
-            case events.Progressed():
-                self._progress(event)
-            case events.EpochEnded():
-                self._epoch(event)
-            case events.Said():
-                self.say(event.text)
-
-    def say(self, text: str) -> None:
-        """Shows a remark."""
-        if self.shown:
-            self.console.print(f"[yellow]{escape(text)}[/]")
-
-    def _start(self, event: Any) -> None:
-        for name, value in {"run": str(event.folder), **event.facts}.items():
-            self.console.print(f"[bold]{name:>8}[/]  {escape(value)}")
-        self.folder, self.epochs, self.epochs_done = event.folder, event.epochs, event.first_epoch - 1
-        self.console.print("[bold]   epoch  train loss  val loss  train mIoU  val mIoU  accuracy     lr  images/s[/]")
-
-    def _step(self, event: Any) -> None:
-        if self.training is None:
-            self.training = self.bars.add_task("training", total=self.epochs * event.steps, info="")
-        info = (
-            f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.4f}  lr {event.lr:.1e}  "
-            f"{event.images_per_second:.1f} images/s"
-        )
-        self.bars.update(self.training, completed=(event.epoch - 1) * event.steps + event.step, info=info)
-
-    def _progress(self, event: Any) -> None:
-        if event.what not in self.other:
-            self.other[event.what] = self.bars.add_task(event.what, total=event.total, info="")
-        self.bars.update(
-            self.other[event.what], completed=event.done, total=event.total, visible=event.done < event.total
-        )
-
-    def _epoch(self, event: Any) -> None:
-        row = event.row
-        self.epochs_done = row["epoch"]
-        val_loss, val_miou, accuracy = (
-            "–" if row[name] is None else f"{row[name]:.4f}" for name in ("val_loss", "val_miou", "val_accuracy")
-        )
-        line = (
-            f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{val_loss:>10}"
-            f"{row['train_miou']:>12.4f}{val_miou:>10}{accuracy:>10}{row['lr']:>9.1e}{row['images_per_second']:>8.1f}"
-        )
-        self.console.print(f"[green]{line}  best[/]" if event.best else line)
-
-
-@contextmanager
-def training(shown: bool = True) -> Iterator[TrainingView]:
-    """Gives an observer that shows a training, or follows it in silence."""
-    with _bars(shown) as bars:
-        yield TrainingView(bars, shown)
 
 
 def dry_run_table(found: "DryRun") -> None:
@@ -296,7 +233,7 @@ def dry_run_table(found: "DryRun") -> None:
     table.add_row(
         f"{found.steps} steps, {found.validations} validations of {found.val_images} images", _duration(found.seconds)
     )
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 def _duration(seconds: float) -> str:
@@ -321,4 +258,4 @@ def parity_table(parity: "Parity") -> None:
             f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.num_images), f"{agreement.labels:.3%}",
             f"{agreement.difference:.2g}",
         )  # fmt: skip
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))

@@ -4,13 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import render
+from segcli.cli import render, render_training
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError, Stopped, UsageError
 
@@ -45,6 +45,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="One step forward and back, to see that all is well; trains nothing.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show remarks and the result, but no progress.")] = False,
 ) -> None:
     """Train a model from a config."""
     from segcli.config import load_config
@@ -65,7 +66,9 @@ def train(
     elif devices > 1 and "WORLD_SIZE" not in os.environ:
         _launch(devices)
     else:
-        _watch(_training(loaded, name or path.stem, run), loaded.device)
+        with render.waiting("starting") if not quiet else nullcontext():
+            training = _training(loaded, name or path.stem, run)
+        _watch(training, loaded.device, quiet)
 
 
 def _find(name: str) -> "RunDir":
@@ -85,7 +88,7 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 def _try(config: "RunConfig", name: str) -> None:
     from segcli.engine.training.dry_run import dry_run
 
-    with render.training() as view:
+    with render_training.training() as view:
         found = dry_run(config, name, view)
     render.dry_run_table(found)
     render.files([found.picture])
@@ -101,13 +104,17 @@ def _launch(devices: int) -> None:
     raise typer.Exit(ended.exit_code)
 
 
-def _watch(training: "Training", device: str) -> None:
+def _watch(training: "Training", device: str, quiet: bool) -> None:
     """Shows a training; an interrupted one is told how it goes on."""
     from segcli.engine.training.distributed import joined
     from segcli.engine.training.events import StopRequest
 
     stop = StopRequest()
-    with joined(device) as processes, render.training(processes.leads) as view, _asking(stop, view) as asked:
+    with (
+        joined(device) as processes,
+        render_training.training(processes.leads, quiet) as view,
+        _asking(stop, view) as asked,
+    ):
         try:
             result = training(view, processes, stop)
         except (Stopped, KeyboardInterrupt, Terminated) as reason:
@@ -121,7 +128,7 @@ def _watch(training: "Training", device: str) -> None:
 
 
 @contextmanager
-def _asking(stop: "StopRequest", view: render.TrainingView) -> "Iterator[list[int]]":
+def _asking(stop: "StopRequest", view: render_training.TrainingView) -> "Iterator[list[int]]":
     """Turns the first signal into a request to stop behind the step under way; a second one stops at once."""
     asked: list[int] = []
 

@@ -11,7 +11,7 @@ from segcli.datasets.layouts.splits import read_names
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
-from segcli.task import Task
+from segcli.task import Task, voc_palette
 
 MARK = (
     "ImageSets/Segmentation", "VOC2012/ImageSets/Segmentation", "VOCdevkit/VOC2012/ImageSets/Segmentation",
@@ -48,7 +48,7 @@ def find(root: Path, options: Options) -> Source:
     val = _listed(home, lists / "val.txt", of_val)
     parts = {"train": (train, of_train), "val": (val, of_val), "test": (_test(home, lists / "test.txt"), ())}
     splits, findings = those_there(root, parts, "ImageSets/Segmentation lists the images of each")
-    return Source("voc", str(root), splits, Task.of(CLASSES), findings=findings)
+    return Source("voc", str(root), splits, Task.of(CLASSES, voc_palette(len(CLASSES))), findings=findings)
 
 
 def _train(root: Path, home: Path, variant: str, findings: list[Finding]) -> list[Pair]:
