@@ -5,14 +5,9 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Export a model for deployment.")
-
-
-@app.callback()
-def _group() -> None:
-    """Export a model for deployment."""
+app = help.Commands("Export a model for deployment.")
 
 
 @app.command("onnx")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.errors import UsageError
+from segcli.cli import choices, complete, help, recipes
+from segcli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,34 +19,101 @@ if TYPE_CHECKING:
 Model = Annotated[
     Path | None,
     typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
+        "--model", "-m", metavar="MODEL", rich_help_panel=help.READS, autocompletion=complete.models,
         help="A run, a bundle or an .onnx file. [default: the newest run's best]",
     ),
-]
+]  # fmt: skip
+Bundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", "-m", metavar="RUN|BUNDLE", rich_help_panel=help.READS, autocompletion=complete.models,
+        help="A run or a bundle. [default: the newest run's best]",
+    ),
+]  # fmt: skip
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", "-d", metavar="DATASET",
+        "--data", "-d", metavar="DATASET", rich_help_panel=help.READS, autocompletion=complete.datasets,
         help="A prepared dataset, or a folder with images/ and masks/. [default: the model's own]",
     ),
 ]  # fmt: skip
-Split = Annotated[str, typer.Option("--split", help="The split: train, val or test.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write. [default: in the model's run]")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.splits,
+        help="The split: train, val or test.",
+    ),
+]  # fmt: skip
+Json = Annotated[
+    bool, typer.Option("--json", rich_help_panel=help.WRITES, help="Print one JSON object instead of a table.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        rich_help_panel=help.WRITES,
+        help="Where to write. [default: in the model's run]",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.devices,
+        help="auto, cpu, cuda or mps.",
+    ),
+]  # fmt: skip
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto (the model's own, where the device has it), fp32, bf16 or fp16.")
+    str,
+    typer.Option(
+        "--precision", metavar="FORMAT", rich_help_panel=help.COMPUTES, autocompletion=complete.precisions,
+        help="auto (the model's own, where the device has it), fp32, bf16 or fp16.",
+    ),
+]  # fmt: skip
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta", rich_help_panel=help.COMPUTES, help="Average over views of each image (the model's policy, else flip)."
+    ),
 ]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over views of each image (the model's policy, else flip).")]
 TtaPolicy = Annotated[
-    str | None, typer.Option("--tta-policy", metavar="NAME", help="none, flip, scales, scales-flip or d4.")
-]
+    str | None,
+    typer.Option(
+        "--tta-policy", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.policies,
+        help="none, flip, scales, scales-flip or d4.",
+    ),
+]  # fmt: skip
 Size = Annotated[
     str | None,
-    typer.Option("--size", metavar="N|HxW", help="Short side, or the size to fit in, instead of the model's own."),
+    typer.Option(
+        "--size", metavar="N|HxW", rich_help_panel=help.COMPUTES,
+        help="Short side, or the size to fit in, instead of the model's own.",
+    ),
+]  # fmt: skip
+Config = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", rich_help_panel=help.READS, help="The YAML file, also behind -c.")
 ]
+NamedConfig = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", rich_help_panel=help.READS, help="The YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", rich_help_panel=help.READS, autocompletion=complete.keys,
+        help="Override a value of the config, as in --set train.epochs=3; may be repeated.",
+    ),
+]  # fmt: skip
+
+
+def find_config(config: Path | None, named: Path | None) -> Path:
+    """The config that is given as an argument or by -c, of which there must be one, and it must be there."""
+    if config is not None and named is not None:
+        raise UsageError(f"{config} and -c {named} are two configs; give one")
+    given = named or config
+    if given is None:
+        raise UsageError(f"no config is given; {recipes.example()}")
+    return recipes.find_config(given)
 
 
 def find_model(given: Path | None) -> Path:
@@ -72,10 +140,12 @@ def load(
     from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
     wanted = find_policy(policy) if policy else None
-    if device not in {"auto", "cpu", "cuda", "mps"}:
-        raise UsageError(f"--device {device}: expected auto, cpu, cuda or mps")
-    if precision not in {"auto", "fp32", "bf16", "fp16"}:
-        raise UsageError(f"--precision {precision}: expected auto, fp32, bf16 or fp16")
+    if device not in choices.DEVICES:
+        hint = "did you mean cuda?" if device == "gpu" else did_you_mean(device, choices.DEVICES)
+        raise UsageError(f"--device {device}: no device {device!r}; {hint}")
+    if precision not in choices.PRECISIONS:
+        hint = did_you_mean(precision, choices.PRECISIONS)
+        raise UsageError(f"--precision {precision}: no number format {precision!r}; {hint}")
     predictor = load_predictor(model, device, parse_size(size), precision)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
