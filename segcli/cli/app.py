@@ -69,12 +69,6 @@ class SegGroup(help.SegSubgroup):
             render.note("interrupted")
             raise typer.Exit(130) from None
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds the command; says where a word that is none here is one."""
-        if not ctx.resilient_parsing and args[0] not in self.commands and not args[0].startswith("-"):
-            raise corrections.of_command(args[0], self.commands, ctx.find_root().obj, ctx.command_path)
-        return super().resolve_command(ctx, args)
-
 
 app = help.Commands(
     "Semantic segmentation from one YAML file: prepare, train, evaluate, predict, export.",

@@ -11,10 +11,11 @@ from segcli.cli import help
 from segcli.errors import SegError, UsageError, did_you_mean
 
 _OLD = {"--split": "--ratios", "--names": "--split-file"}  # of `seg dataset`
-_UNKNOWN = re.compile(r"'(?P<wrong>[^']+)'(?: of [^;]+)?; did you mean (?P<right>[^\s?]+)\?")
-_NO_FILE = re.compile(r"^(?P<wrong>\S+): no such file; did you mean (?P<right>[^\s?]+)\?")
-_IN_FILE = re.compile(r"^\S+:\d+: (?P<key>[\w.]+): unknown (?!key)")
-_KEY = re.compile(r"^--set (?P<path>[\w.]*?)(?P<wrong>\w+)=[^:]*: unknown key; did you mean (?P<right>[\w.]+)\?")
+_HINT = re.compile(r"; did you mean (?P<right>[^\s?]+)\?")
+_WORD = re.compile(r"'(?P<wrong>[^']+)'" + _HINT.pattern)
+_FILE = re.compile(r"^(?P<wrong>\S+): no such (?:file|folder|file or folder)" + _HINT.pattern)
+_KEY = re.compile(r"(?P<wrong>[\w.]+)(?:=[^:]*)?: unknown key" + _HINT.pattern)
+_OF_KEY = re.compile(r"(?:^|: )(?P<key>[a-z_.]+): unknown ")
 
 
 def of_parser(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
@@ -30,7 +31,7 @@ def of_parser(error: typer.TyperException, arguments: Sequence[str]) -> UsageErr
     if option is not None and hasattr(error, "possibilities"):
         return UsageError(_no_option(str(option), ctx, arguments))
     message = re.sub(r"^Invalid value for '?(.*?)'?: ", r"\1: ", error.format_message()).rstrip(".")
-    message = message[:1].lower() + message[1:]
+    message = re.sub(r"^(--\S+: )?([A-Z])", lambda found: (found[1] or "") + found[2].lower(), message)
     example = next(iter(help.examples_of(ctx.command)), None) if ctx is not None else None
     shown = f"; as in: {example.partition('#')[0].strip()}" if example and message.startswith("missing") else ""
     return UsageError(f"{path}: {message}{shown}")
@@ -41,12 +42,12 @@ def _no_option(option: str, ctx: Any, arguments: Sequence[str]) -> str:
     if path.startswith("seg dataset ") and option in _OLD:
         right = _OLD[option]
         return f"{path}: {option} is called {right} now; try: {_line(_replaced(arguments, option, right))}"
-    inner = getattr(ctx.command, "commands", {})
-    later = next((word for word in arguments if word in inner), None)
+    words, behind = path.split()[1:], [*arguments]
+    later = next((word for word in arguments if word in getattr(ctx.command, "commands", {})), None)
     if later is not None:  # an option before the command that it belongs to
-        words = path.split()[1:]
-        rest = [word for word in arguments if word not in {*words, later}]
-        return f"{path}: {option} goes behind {later}; try: {_line([*words, later, *rest])}"
+        for word in (*words, later):
+            behind.remove(word)
+        return f"{path}: {option} goes behind {later}; try: {_line([*words, later, *behind])}"
     known = [name for item in ctx.command.get_params(ctx) for name in item.opts if name.startswith("--")]
     hint = did_you_mean(option, known)
     if not hint.startswith("did you mean"):
@@ -91,18 +92,28 @@ def with_line(error: SegError, arguments: Sequence[str]) -> SegError:
     lines = str(error).splitlines()
     right = list(arguments)
     for line in lines:
-        if (key := _KEY.search(line)) is not None:
-            path = key["right"] if "." in key["right"] else key["path"] + key["right"]
-            right = [re.sub(rf"^{re.escape(key['path'] + key['wrong'])}=", f"{path}=", word) for word in right]
-        elif (found := _UNKNOWN.search(line) or _NO_FILE.search(line)) is not None:
-            inside = _IN_FILE.search(line)
-            if inside is not None:
-                right += ["--set", f"{inside['key']}={found['right']}"]
-            else:
-                right = _replaced(right, found["wrong"], found["right"])
-    if right == list(arguments) or not all("did you mean" in line for line in lines):
+        right = _without(line, right)
+    if right == list(arguments) or not all(_HINT.search(line) for line in lines):
         return error
-    return type(error)(f"{error}; try: {_line(right)}" if len(lines) == 1 else f"{error}\ntry: {_line(right)}")
+    if len(lines) == 1:
+        return type(error)(f"{_HINT.sub('', lines[0])}; try: {_line(right)}")
+    return type(error)(f"{error}\ntry: {_line(right)}")
+
+
+def _without(line: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments without the mistake that a line of a message is about."""
+    if (key := _KEY.search(line)) is not None:
+        above, dot, _ = key["wrong"].rpartition(".")
+        known = key["right"] if "." in key["right"] else f"{above}{dot}{key['right']}"
+        return [re.sub(rf"^{re.escape(key['wrong'])}(?=[.=])", known, argument) for argument in arguments]
+    found = _WORD.search(line) or _FILE.search(line)
+    if found is None:
+        return [*arguments]
+    right = _replaced(arguments, found["wrong"], found["right"])
+    inside = _OF_KEY.search(line)
+    if right == [*arguments] and inside is not None:  # it stands in the file; what is set goes before
+        return [*right, "--set", f"{inside['key']}={found['right']}"]
+    return right
 
 
 def _replaced(arguments: Sequence[str], wrong: str, right: str) -> list[str]:

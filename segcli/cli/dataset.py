@@ -146,7 +146,7 @@ def check(
     from segcli.datasets.prepared.mended_copy import write_mended
 
     with render.progress() as progress:
-        source = open_source(dataset, layout, reading)
+        source = open_source(options.find_dataset(dataset), layout, reading)
         report = check_dataset(source, reading, progress, check_command(dataset, _with_layout(layout, typed)))
         mended = write_mended(report, fix, progress) if fix is not None else None
     if as_json:
@@ -199,7 +199,7 @@ def stats(
     if page is not None and page.is_dir():
         raise UsageError(f"--html {page} is a folder; name a file")
     with render.progress() as progress:
-        source = open_source(dataset, layout, reading)
+        source = open_source(options.find_dataset(dataset), layout, reading)
         found = survey(source, reading, progress, LookCache(source))
         figures = measure(found, progress, check_command(dataset, _with_layout(layout, typed)))
         if page is not None:

@@ -86,6 +86,14 @@ class SegSubgroup(TyperGroup):
             raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command; says where a word that is none here is one."""
+        if not ctx.resilient_parsing and args[0] not in self.commands and not args[0].startswith("-"):
+            from segcli.cli import corrections
+
+            raise corrections.of_command(args[0], self.commands, ctx.find_root().obj, ctx.command_path)
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Completes the names of commands and options."""
         return _without_help(super().shell_complete(ctx, incomplete))

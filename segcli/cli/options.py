@@ -9,12 +9,29 @@ from segcli.cli import choices, complete, help, recipes
 from segcli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from segcli.datasets.dataset import Dataset
     from segcli.engine.prediction.predictor import Predictor
     from segcli.io.card import ModelCard
     from segcli.parallel import Progress
+
+_MEANT = {"gpu": "cuda", "nvidia": "cuda", "validation": "val", "valid": "val", "training": "train", "half": "fp16"}
+"""What people write for some of the names."""
+
+
+def _one_of(what: str, known: "Sequence[str]") -> "Callable[[str | None], str | None]":
+    """A callback that refuses what is none of some names, before anything is read."""
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in known:
+            return value
+        meant = _MEANT.get(value.lower())
+        hint = f"did you mean {meant}?" if meant in known else did_you_mean(value, known)
+        raise UsageError(f"unknown {what} {value!r}; {hint}")
+
+    return check
+
 
 Model = Annotated[
     Path | None,
@@ -41,6 +58,7 @@ Split = Annotated[
     str,
     typer.Option(
         "--split", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.splits,
+        callback=_one_of("split", choices.SPLITS),
         help="The split: train, val or test.",
     ),
 ]  # fmt: skip
@@ -61,6 +79,7 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.devices,
+        callback=_one_of("device", choices.DEVICES),
         help="auto, cpu, cuda or mps.",
     ),
 ]  # fmt: skip
@@ -68,6 +87,7 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision", metavar="FORMAT", rich_help_panel=help.COMPUTES, autocompletion=complete.precisions,
+        callback=_one_of("number format", choices.PRECISIONS),
         help="auto (the model's own, where the device has it), fp32, bf16 or fp16.",
     ),
 ]  # fmt: skip
@@ -81,6 +101,7 @@ TtaPolicy = Annotated[
     str | None,
     typer.Option(
         "--tta-policy", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.policies,
+        callback=_one_of("TTA policy", choices.POLICIES),
         help="none, flip, scales, scales-flip or d4.",
     ),
 ]  # fmt: skip
@@ -106,13 +127,13 @@ Overrides = Annotated[
 ]  # fmt: skip
 
 
-def find_config(config: Path | None, named: Path | None) -> Path:
-    """The config that is given as an argument or by -c, of which there must be one, and it must be there."""
+def find_config(config: Path | None, named: Path | None, command: str) -> Path:
+    """The config that a command is given as an argument or by -c; there must be one, and it must be there."""
     if config is not None and named is not None:
         raise UsageError(f"{config} and -c {named} are two configs; give one")
     given = named or config
     if given is None:
-        raise UsageError(f"no config is given; {recipes.example()}")
+        raise UsageError(f"no config is given (CONFIG, or -c CONFIG); {recipes.example(command)}")
     return recipes.find_config(given)
 
 
@@ -140,12 +161,6 @@ def load(
     from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
     wanted = find_policy(policy) if policy else None
-    if device not in choices.DEVICES:
-        hint = "did you mean cuda?" if device == "gpu" else did_you_mean(device, choices.DEVICES)
-        raise UsageError(f"--device {device}: no device {device!r}; {hint}")
-    if precision not in choices.PRECISIONS:
-        hint = did_you_mean(precision, choices.PRECISIONS)
-        raise UsageError(f"--precision {precision}: no number format {precision!r}; {hint}")
     predictor = load_predictor(model, device, parse_size(size), precision)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
@@ -183,12 +198,27 @@ def value_map(texts: "Sequence[str]") -> dict[int, int]:
     return pairs
 
 
+def find_dataset(given: Path) -> Path:
+    """The dataset of a path, if it is there; raises UsageError with what was likely meant."""
+    if given.exists():
+        return given
+    prepared = complete.datasets("")
+    below = (Path("data") / given).as_posix()
+    if below in prepared:
+        raise UsageError(f"{given}: no such folder; did you mean {below}?")
+    if str(given) in choices.LAYOUTS:
+        raise UsageError(f"{given}: no such folder, but a layout; try: seg dataset prepare {given}")
+    here = [path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")]
+    hint = did_you_mean(str(given), [*prepared, *here])
+    raise UsageError(f"{given}: no such folder" + (f"; {hint}" if hint.startswith("did you mean") else ""))
+
+
 def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":
     """The dataset that -d means, else the one the model was trained on; its classes are the model's."""
     from segcli.cli import render
     from segcli.datasets.open import open_for_model
 
-    dataset = open_for_model(card, given, progress)
+    dataset = open_for_model(card, find_dataset(given) if given else None, progress)
     for remark in dataset.remarks:
         render.note(f"note: {remark}")
     return dataset

@@ -73,11 +73,11 @@ def _rooted(data: Path) -> str:
     return f"dataset: {{root: {path if re.fullmatch('[A-Za-z][-A-Za-z0-9_./]*', path) else json.dumps(path)}}}"
 
 
-def example() -> str:
-    """What to type where no config was given: the newest one that is here, else how to write one."""
+def example(command: str) -> str:
+    """What to type where a command was given no config: one that is here, else how to write one."""
     here = [path for pattern in ("*.yml", "*.yaml", "configs/*.yml") for path in sorted(Path().glob(pattern))]
     if here:
-        return f"try: seg train -c {command_path(here[0])}"
+        return f"try: {command} -c {command_path(here[0])}"
     return "try: seg config recipe quickstart -o quickstart.yml"
 
 
@@ -91,7 +91,7 @@ def find_config(path: Path) -> Path:
         return path
     if path.stem in names() and path.suffix in {"", ".yml", ".yaml"}:
         target = path if path.suffix else path.with_suffix(".yml")
-        raise UsageError(f"{path}: no such file; write it by `seg config recipe {path.stem} -o {target}`")
+        raise UsageError(f"{path}: no such file; try: seg config recipe {path.stem} -o {command_path(target)}")
     there = [str(other) for other in path.parent.glob("*") if other.suffix in {".yml", ".yaml"}]
     raise UsageError(f"{path}: no such file" + (f"; {did_you_mean(str(path), there)}" if there else ""))
 

@@ -26,7 +26,8 @@ def show(
     """Print a config with every default filled in."""
     from segcli.config import load_config
 
-    render.out(load_config(options.find_config(config, named), overrides or []).to_yaml().rstrip())
+    path = options.find_config(config, named, "seg config show")
+    render.out(load_config(path, overrides or []).to_yaml().rstrip())
 
 
 @app.command(
@@ -96,7 +97,7 @@ def reference() -> None:
     render.out(config_reference().rstrip())
 
 
-@app.command("commands", hidden=True, epilog=help.examples("seg config commands > docs/cli.md"))
+@app.command("commands", epilog=help.examples("seg config commands > docs/cli.md"))
 def commands() -> None:
     """Print the help of every command, as Markdown."""
     from segcli.cli.command_reference import command_reference

@@ -80,7 +80,7 @@ def train(
         raise UsageError("--name and --dry-run are for new runs (-c CONFIG), not for --resume")
     if dry_run and devices > 1:
         raise UsageError("--dry-run tries one process; leave --devices out")
-    path = options.find_config(config, named) if resume is None else None
+    path = options.find_config(config, named, "seg train") if resume is None else None
     run = _find(resume) if resume is not None else None
     path = path if run is None else run.config
     assert path is not None

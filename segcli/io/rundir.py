@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcli.errors import ConfigError, ModelError, UsageError
+from segcli.errors import ConfigError, ModelError, UsageError, did_you_mean
 from segcli.io.card import CARD
 from segcli.io.files import replacing, write_text
 from segcli.yamlfile import read_yaml
@@ -133,7 +133,9 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             if (folder / CARD).is_file():
                 return folder
     if not given.exists():
-        raise ModelError(f"{given}: no such file or folder; MODEL is a run, a bundle or an .onnx file")
+        hint = did_you_mean(str(given), _run_names(output_dir))
+        say = hint if hint.startswith("did you mean") else "MODEL is a run, a bundle or an .onnx file"
+        raise ModelError(f"{given}: no such file or folder; {say}")
     raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an .onnx file")
 
 

@@ -204,7 +204,7 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
         for command in (["predict", "data/val/images/100.png"], ["tta", "--policies", "none"], ["visualize"]):
             result = seg(*command, "--precision", precision)
             assert result.exit_code == 0, result.stderr
-    assert "--precision fp8: expected auto, fp32, bf16 or fp16" in seg("eval", "--precision", "fp8").stderr
+    assert "unknown number format 'fp8'; " in seg("eval", "--precision", "fp8").stderr
     assert seg("export", "onnx", "-o", "m.onnx").exit_code == 0
     refused = seg("eval", "-m", "m.onnx", "--precision", "bf16")
     assert (refused.exit_code, refused.stdout) == (2, "")
@@ -253,7 +253,7 @@ def test_prepare_then_train_as_the_readme_says(seg: Seg, tmp_path: Path) -> None
     assert (refused.exit_code, "--map 255=1" in refused.stderr) == (1, True)
     assert not (tmp_path / "data").exists()
     done = seg(
-        "dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine", "--map", "255=1", "--split", "3,1"
+        "dataset", "prepare", "folder", "--from", "mine", "--to", "data/mine", "--map", "255=1", "--ratios", "3,1"
     )
     assert done.exit_code == 0, done.stderr
     assert yaml.safe_load((tmp_path / "data" / "mine" / "dataset.yml").read_text())["splits"]["train"]["images"] == 6
@@ -288,7 +288,7 @@ def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train"], 2, "seg train wants a config (-c CONFIG) or a run to go on with (--resume [RUN])"),
+        (["train"], 2, "no config is given (CONFIG, or -c CONFIG); try: seg config recipe quickstart -o quickstart.yml"),
         (["train", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
         (["train", "--resume"], 2, "runs holds no run to resume"),
         (["train", "--resume", "x", "--name", "y"], 2, "--name and --dry-run are for new runs (-c CONFIG)"),
@@ -297,13 +297,13 @@ def test_data_that_changed_is_told(seg: Seg, tmp_path: Path) -> None:
         (["predict", "nothing.jpg"], 2, "nothing.jpg: no such file or folder"),
         (["predict", ".", "-m", "x"], 1, "holds no images"),
         (["visualize", "--overlay", "--panel"], 2, "give one"),
-        (["tta", "--policies", "flipp"], 2, "unknown TTA policy 'flipp'; did you mean flip?"),
-        (["dataset", "prepare", "camvit"], 2, "unknown layout 'camvit'; did you mean camvid?"),
+        (["tta", "--policies", "flipp"], 2, "unknown TTA policy 'flipp'; try: seg tta --policies flip"),
+        (["dataset", "prepare", "camvit"], 2, "no layout, folder or archive 'camvit'; try: seg dataset prepare camvid"),
         (["dataset", "prepare", "folder"], 2, "seg dataset prepare folder needs its folder: --from DIR"),
         (["dataset", "prepare", "camvid", "--from", "."], 1, "holds no train, trainannot, val and valannot"),
         (["dataset", "prepare", "folder", "--from", ".", "--map", "x"], 2, "--map x: expected the numbers VALUE=CLASS"),
         (["config", "show", "-c", "nothing.yml"], 2, "nothing.yml: no such file"),
-        (["no-such-command"], 2, "No such command"),
+        (["no-such-command"], 2, "seg has no command 'no-such-command'; it has train, eval, tta"),
         (["export", "onnx", "-m", "broken.onnx"], 2, "broken.onnx is an exported file"),
         (["eval", "-m", "broken.onnx"], 1, "broken.onnx cannot be opened as ONNX"),
     ],

@@ -58,9 +58,11 @@ def find_native(
             raise UsageError(f"--from {source}: {what} needs no folder; leave it out")
         folder = obtain(chosen, source, options.variant, progress, say) if chosen.needs_folder else Path()
         return Native(chosen, folder)
+    path = Path(what)
+    if source is not None and not path.exists():
+        find_layout(what)  # says that there is none
     if source is not None:
         raise UsageError(f"{what} and --from {source} both say where the data lies; give one of them")
-    path = Path(what)
     if not path.exists():
         there = [other.name for other in Path().iterdir() if other.is_dir() and not other.name.startswith(".")]
         raise UsageError(f"no layout, folder or archive {what!r}; {did_you_mean(what, [*LAYOUTS, *there])}")

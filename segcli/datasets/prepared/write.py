@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -133,11 +134,16 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
     before = str(read_yaml(target / DESCRIPTION).values.get("source"))
-    if not overwrite and Path(before).resolve() != origin.resolve():
+    if not overwrite and _place(before) != _place(origin):
         raise UsageError(
             f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
             f"replace it with --overwrite"
         )
+
+
+def _place(origin: Path | str) -> str:
+    """Where a source lies; an archive is the same one whatever it holds, as the second digest in its folder says."""
+    return re.sub(r"(/[0-9a-f]{12})-[0-9a-f]{12}/", r"\1/", Path(origin).resolve().as_posix())
 
 
 @dataclass(frozen=True)
