@@ -8,15 +8,17 @@ tables.
 import io
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 READS = "What it reads"
 WRITES = "What it writes"
@@ -117,7 +119,7 @@ class Commands(typer.Typer):
         if settings.get("name") is None:
             self.callback()(_nothing)  # else a single command would stand for its group
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:  # type: ignore[override]
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Adds a command, as Typer does."""
         return super().command(name, **{"cls": SegCommand, **settings})
 
@@ -159,7 +161,7 @@ def page(command: Any, ctx: Any, width: int | None = None) -> str:
         table = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
         for name, _ in group.rows[:1]:
             if name:
-                table.add_column(width=left, style="bold cyan", overflow="fold")
+                table.add_column(width=left + 2, style="bold cyan", overflow="fold")
         table.add_column()
         for name, meaning in group.rows:
             table.add_row(*(Text(cell) for cell in (name, meaning) if cell))
@@ -210,7 +212,7 @@ def _groups(command: Any, ctx: Any) -> Iterator[_Group]:
 def _name(item: Any) -> str:
     """What one types: `-m, --model MODEL`, or the name of an argument."""
     if isinstance(item, TyperArgument):
-        name = (item.metavar or item.name.upper()).strip("[]")
+        name = str(item.metavar or item.name.upper()).strip("[]")
         return name if item.nargs == 1 or name.endswith("…") else f"{name}…"
     options = ", ".join(sorted([*item.opts, *item.secondary_opts], key=len))
     return options if item.is_flag else f"{options} {item.metavar or _kind(item)}"
@@ -218,7 +220,8 @@ def _name(item: Any) -> str:
 
 def _kind(item: Any) -> str:
     annotation = item.type_descriptor.annotation
-    return {int: "N", float: "X"}.get(annotation, max(item.opts, key=len).lstrip("-").upper())
+    name: str = max(item.opts, key=len).lstrip("-").upper()
+    return {int: "N", float: "X"}.get(annotation, name)
 
 
 def _meaning(item: Any) -> str:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from segcli.io.card import ModelCard
     from segcli.parallel import Progress
 
-_MEANT = {"gpu": "cuda", "nvidia": "cuda", "validation": "val", "valid": "val", "training": "train", "half": "fp16"}
+_MEANT = {
+    "gpu": "cuda", "nvidia": "cuda", "validation": "val", "valid": "val", "training": "train", "testing": "test",
+    "half": "fp16", "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float": "fp32",
+}  # fmt: skip
 """What people write for some of the names."""
 
 
