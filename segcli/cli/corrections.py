@@ -96,7 +96,7 @@ def with_line(error: SegError, arguments: Sequence[str]) -> SegError:
     if right == list(arguments) or not all(_HINT.search(line) for line in lines):
         return error
     if len(lines) == 1:
-        return type(error)(f"{_HINT.sub('', lines[0])}; try: {_line(right)}")
+        return type(error)(f"{error} try: {_line(right)}")
     return type(error)(f"{error}\ntry: {_line(right)}")
 
 

@@ -74,7 +74,7 @@ def test_a_first_mistake_is_answered_with_a_command_that_works(
     assert answer.stdout == ""
     (line,) = answer.stderr.splitlines()
     assert line.startswith("error: ")
-    assert line.partition("; try: ")[2] == f"seg {right}"
+    assert line.partition(" try: ")[2] == f"seg {right}"
     pasted = seg(*shlex.split(right))
     assert pasted.exit_code == 0, pasted.stderr
 
