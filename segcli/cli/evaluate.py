@@ -1,6 +1,12 @@
 """seg eval: figures of a model on a split."""
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
+
+EXAMPLES = help.examples(
+    "seg eval  # the newest model on its own val split",
+    "seg eval -m runs/camvid --split test --tta",
+    "seg eval -m model.onnx -d data/camvid --json",
+)
 
 
 def evaluate(

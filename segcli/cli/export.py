@@ -5,22 +5,32 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Export a model for deployment.")
-
-
-@app.callback()
-def _group() -> None:
-    """Export a model for deployment."""
+app = help.Commands("Export a model for deployment.")
 
 
-@app.command("onnx")
+@app.command(
+    "onnx",
+    epilog=help.examples(
+        "seg export onnx  # the newest model, to its run's export/",
+        "seg export onnx --fp16 -o model.onnx",
+    ),
+)
 def onnx(
-    model: options.Model = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: half the size.")] = False,
+    model: options.Bundle = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", rich_help_panel=help.COMPUTES, help="Half precision: half the size.")
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file. [default: in the run's export/]")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            rich_help_panel=help.WRITES,
+            help="The file. [default: in the run's export/]",
+        ),
     ] = None,
     data: options.Data = None,
 ) -> None:

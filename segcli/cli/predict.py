@@ -5,19 +5,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 from segcli.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from segcli.engine.prediction.predict import Predicted
 
 
+EXAMPLES = help.examples(
+    "seg predict images/  # with the newest model, to its run's predictions/",
+    "seg predict --tta photo.jpg -o out",
+    "seg predict images/ -m model.onnx --save masks",
+)
+
+
 def predict(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Images, or folders of images.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE…", rich_help_panel=help.READS, help="Images, or folders of images."),
+    ],
     model: options.Model = None,
     tta: options.Tta = False,
     tta_policy: options.TtaPolicy = None,
-    save: Annotated[str, typer.Option("--save", help="What to write: masks, overlays.")] = "masks,overlays",
+    save: Annotated[
+        str,
+        typer.Option("--save", metavar="A,B", rich_help_panel=help.WRITES, help="What to write: masks, overlays."),
+    ] = "masks,overlays",
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",

@@ -5,17 +5,27 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 from segcli.errors import UsageError
+
+EXAMPLES = help.examples(
+    "seg tta  # the newest model on its own val split",
+    "seg tta --policies none,flip --save  # keep the better one in the bundle",
+)
 
 
 def tta(
     model: options.Model = None,
     data: options.Data = None,
     split: options.Split = "val",
-    policies: Annotated[str, typer.Option("--policies", help="Which to compare.")] = "none,flip,scales,scales-flip,d4",
+    policies: Annotated[
+        str, typer.Option("--policies", metavar="A,B,…", rich_help_panel=help.COMPUTES, help="Which to compare.")
+    ] = "none,flip,scales,scales-flip,d4",
     save: Annotated[
-        bool, typer.Option("--save", help="Keep the best policy in the bundle, as what --tta means.")
+        bool,
+        typer.Option(
+            "--save", rich_help_panel=help.WRITES, help="Keep the best policy in the bundle, as what --tta means."
+        ),
     ] = False,
     size: options.Size = None,
     device: options.Device = "auto",

@@ -5,23 +5,41 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 from segcli.errors import UsageError
+
+EXAMPLES = help.examples(
+    "seg visualize --overlay  # the val split of the newest model",
+    "seg visualize images/ --overlay -o pictures",
+    "seg visualize -m runs/camvid --split test --limit 8",
+)
 
 
 def visualize(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[SOURCE…]", help="Images or folders. [default: the val split]"),
+        typer.Argument(
+            metavar="SOURCE…", rich_help_panel=help.READS, help="Images or folders. [default: the val split]"
+        ),
     ] = None,
     model: options.Model = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Blend the mask over the image.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", rich_help_panel=help.WRITES, help="Blend the mask over the image.")
+    ] = False,
     panel: Annotated[
-        bool, typer.Option("--panel", help="Image, truth, prediction and errors side by side; the default.")
+        bool,
+        typer.Option(
+            "--panel",
+            rich_help_panel=help.WRITES,
+            help="Image, truth, prediction and errors side by side; the default.",
+        ),
     ] = False,
     data: options.Data = None,
     split: options.Split = "val",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures of a split at most.")] = 16,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", metavar="N", min=1, rich_help_panel=help.READS, help="Pictures of a split at most."),
+    ] = 16,
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",

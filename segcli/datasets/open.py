@@ -15,7 +15,7 @@ from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
 from segcli.datasets.layouts import LAYOUTS, shapes
 from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
-from segcli.datasets.layouts.detect import detect, find_layout, refuse_useless
+from segcli.datasets.layouts.detect import detect, find_layout, find_source
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
 from segcli.errors import DataError, UsageError
@@ -120,8 +120,7 @@ def open_source(root: Path, layout: str | None = None, options: Options | None =
     """
     options = options or Options()
     if layout is not None:
-        refuse_useless(find_layout(layout), options)
-        return find_layout(layout).find(root, options)
+        return find_source(find_layout(layout), root, options)
     if not root.is_dir():
         problem = "is a file; give the dataset's folder" if root.is_file() else "no such folder"
         raise UsageError(f"{root}: {problem}")
@@ -135,8 +134,7 @@ def open_source(root: Path, layout: str | None = None, options: Options | None =
             f"{root} is no dataset: neither {DESCRIPTION} nor {options.images}/ and {options.masks}/ are there, nor "
             f"any layout that seg knows; name the folders with --images and --masks"
         )
-    refuse_useless(known, options)
-    return known.find(root, options)
+    return find_source(known, root, options)
 
 
 def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:

@@ -189,7 +189,7 @@ def mask_values(image: Image.Image, path: Path) -> Mask:
         if (channels == channels[..., :1]).all():
             return np.ascontiguousarray(channels[..., 0])
         raise FileProblem(
-            f"{path} is a colour image, not class indices; where all masks are, `seg dataset prepare folder --palette "
+            f"{path} is a colour image, not class indices; where all masks are, `seg dataset prepare FOLDER --palette "
             f"FILE` turns colours into indices",
             "colour-mask",
         )

@@ -136,8 +136,10 @@ def _deal(
     pairs = [item for item in source.splits[UNDEALT] if isinstance(item, Pair)]
     seen = {pair.name: look for pair, look in zip(pairs, looks[UNDEALT], strict=True)}
     if options.names:
-        if options.ratios is not None or options.group_by is not None:
-            raise UsageError("--names says which images are in which split; leave out --split and --group-by")
+        if options.ratios is not None or options.group_by is not None or options.seed:
+            raise UsageError(
+                "--split-file says which images are in which split; leave out --ratios, --group-by and --seed"
+            )
         splits = pick(pairs, options.names)
         source = replace(source, findings=[*source.findings, *_unlisted(source, splits)])
     else:
@@ -154,7 +156,7 @@ def _unlisted(source: Source, splits: Mapping[str, Sequence[Pair]]) -> Iterator[
     names = [item.name for item in source.splits[UNDEALT] if item.name not in listed]
     if names:
         few = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --names: {few}"
+        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --split-file: {few}"
         yield Finding("unlisted", Path(source.origin), f"{message}; they are left out")
 
 

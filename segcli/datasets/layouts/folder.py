@@ -32,11 +32,6 @@ def find(root: Path, options: Options) -> Source:
         except ValueError as error:
             raise UsageError(f"--{error}") from None
     splits, findings = _pairs(root, options)
-    if UNDEALT not in splits and (options.ratios is not None or options.names or options.group_by):
-        raise UsageError(
-            "--split, --names and --group-by deal images to splits, but they lie in train and val already; "
-            "leave them out"
-        )
     source = Source(root.resolve().name, str(root), splits, findings=findings)
     return source if options.palette is None else _with_palette(source, options)
 

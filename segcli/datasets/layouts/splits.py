@@ -75,7 +75,7 @@ def deal(
         if not pairs or not {"train", "val"} <= splits.keys():
             held = f"{len(items)} pairs in {len(groups)} groups" if len(groups) < len(items) else f"{len(items)} pairs"
             missing = split if not pairs else "val"
-            raise UsageError(f"--split {','.join(map(str, ratios))} leaves {missing} empty, of {held}")
+            raise UsageError(f"--ratios {','.join(map(str, ratios))} leaves {missing} empty, of {held}")
     return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in splits.items()}
 
 
@@ -105,7 +105,7 @@ def _rarest_first(order: Sequence[str], waiting: Mapping[str, Counter[int]], lef
 def _shares(ratios: Sequence[float]) -> dict[str, float]:
     if len(ratios) not in {2, 3} or not all(0 <= ratio < inf for ratio in ratios) or sum(ratios) <= 0:
         raise UsageError(
-            f"--split {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
+            f"--ratios {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
         )
     return {split: ratio / sum(ratios) for split, ratio in zip(SPLITS, ratios, strict=False) if ratio > 0}
 
@@ -164,7 +164,7 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
             splits[split].append(pair)
     for split in ("train", "val"):
         if not splits.get(split):
-            raise UsageError(f"--names {split}=FILE is missing; train and val are needed, test may be given")
+            raise UsageError(f"--split-file {split}=FILE is missing; train and val are needed, test may be given")
     return splits
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,7 @@ from segcli.io.files import going_on_in, write_text
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.parallel import Progress, each, silent
 from segcli.task import default_ignore_index
-from segcli.yamlfile import dump_yaml
+from segcli.yamlfile import dump_yaml, read_yaml
 
 Linking = Literal["any", "hard", "none"]
 
@@ -61,6 +62,7 @@ def prepare(
     linking: Linking = "any",
     progress: Progress = silent,
     where_to_look: str = "seg dataset check",
+    overwrite: bool = True,
 ) -> Preparation:
     """Checks a source and writes it as a prepared dataset; the folder appears whole or not at all.
 
@@ -74,11 +76,13 @@ def prepare(
             by `none`: copied.
         progress: told of each pair looked at and written.
         where_to_look: the command that lists all findings.
+        overwrite: also a dataset that was prepared from another source.
 
     Raises:
+        UsageError: if the target holds the dataset of another source, which is not to be overwritten.
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
-    _refuse_to_replace(target, Path(source.origin))
+    _refuse_to_replace(target, Path(source.origin), overwrite)
     memory = LookCache(source)
     with going_on_in(target) as folder:
         if source.task is not None and UNDEALT not in source.splits:  # what the values mean is known before any look
@@ -88,7 +92,9 @@ def prepare(
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
         if UNDEALT in found.source.splits:
-            raise UsageError(f"{source.origin} holds too few pairs to deal to train and val; name them with --names")
+            raise UsageError(
+                f"{source.origin} holds too few pairs to deal to train and val; name them with --split-file"
+            )
         found = replace(found, encoding=_standard(found.settled()))
         manifest = Manifest(_write(found.source, _PairWriter(folder, found.settled(), linking), memory, progress))
         _remove_strays(folder, {row.path for row in manifest.rows})
@@ -109,8 +115,8 @@ def _standard(encoding: MaskEncoding) -> MaskEncoding:
     return replace(encoding, task=replace(task, ignore_index=ignored), value_map=value_map)
 
 
-def _refuse_to_replace(target: Path, origin: Path) -> None:
-    """Raises DataError where writing a dataset would remove anything but a dataset that was prepared before."""
+def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
+    """Raises an error where writing a dataset would remove anything but a dataset that was prepared before."""
     if origin.exists() and origin.resolve().is_relative_to(target.resolve()):
         raise DataError(f"{target} holds the data that is to be prepared; choose another folder with --to")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -127,6 +133,17 @@ def _refuse_to_replace(target: Path, origin: Path) -> None:
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
+    before = str(read_yaml(target / DESCRIPTION).values.get("source"))
+    if not overwrite and _place(before) != _place(origin):
+        raise UsageError(
+            f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
+            f"replace it with --overwrite"
+        )
+
+
+def _place(origin: Path | str) -> str:
+    """Where a source lies; an archive is the same one whatever it holds, as the second digest in its folder says."""
+    return re.sub(r"(/[0-9a-f]{12})-[0-9a-f]{12}/", r"\1/", Path(origin).resolve().as_posix())
 
 
 @dataclass(frozen=True)
