@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import segcli
-from segcli.cli import dataset, evaluate, export, listing, predict, render, runconfig, train, tta, visualize
+from segcli.cli import bench, dataset, evaluate, export, listing, predict, render, runconfig, train, tta, visualize
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError
 
@@ -79,6 +79,7 @@ app.command("predict")(predict.predict)
 app.command("visualize")(visualize.visualize)
 app.add_typer(export.app, name="export")
 app.command("tta")(tta.tta)
+app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
 app.command("list")(listing.list_kind)
 app.add_typer(runconfig.app, name="config")
 
