@@ -16,8 +16,9 @@ COPY pyproject.toml ./
 
 # The packages that seg stands on make one layer, and seg itself another, small one.
 FROM build AS cpu-packages
-ARG UV_TORCH_BACKEND=cpu
-RUN uv pip install -r pyproject.toml
+# Empty where the registry of everything else, or what uv is configured with, has torch without CUDA.
+ARG TORCH="--torch-backend=cpu"
+RUN uv pip install ${TORCH} -r pyproject.toml
 
 FROM build AS cuda-packages
 RUN uv pip install -r pyproject.toml

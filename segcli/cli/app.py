@@ -33,6 +33,17 @@ class SegGroup(TyperGroup):
                 raise
             render.error(SegError(f"{error.filename or 'a file'}: {error.strerror or error}"))
             raise typer.Exit(1) from None
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if ctx.params.get("debug") or package in {"", "segcli"}:
+                raise
+            render.error(
+                SegError(
+                    f"{package} is not installed; what is here can use exported files only. "
+                    f"Everything else: pip install segcli"
+                )
+            )
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             render.note("interrupted")
             raise typer.Exit(130) from None
