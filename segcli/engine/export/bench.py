@@ -81,8 +81,8 @@ class Timing:
     def to_json(self) -> dict[str, Any]:
         """All figures as plain JSON values."""
         return {
-            "batch": self.batch, "p50_seconds": self.latency(50), "p95_seconds": self.latency(95), "spread": self.spread,
-            "images_per_second": self.images_per_second, "seconds": list(self.seconds),
+            "batch": self.batch, "p50_seconds": self.latency(50), "p95_seconds": self.latency(95),
+            "spread": self.spread, "images_per_second": self.images_per_second, "seconds": list(self.seconds),
         }  # fmt: skip
 
 

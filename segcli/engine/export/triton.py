@@ -74,12 +74,13 @@ def _tensor(field: str, tensor: Any, batched: bool) -> Iterator[str]:
 
 def _warm_up(image: Any, batched: bool) -> Iterator[str]:
     """An image that is predicted while the model is loaded, so that no client waits for what happens only once."""
+    sides = _sides(image.shape, batched, free=_WARM_UP_SIDE)
     yield "model_warmup {"
     yield '  name: "an image"'
     yield f"  batch_size: {1 if batched else 0}"
     yield "  inputs {"
     yield f'    key: "{image.name}"'
-    yield f"    value {{ data_type: {_TYPES[image.type]} dims: {_sides(image.shape, batched, _WARM_UP_SIDE)} random_data: true }}"
+    yield f"    value {{ data_type: {_TYPES[image.type]} dims: {sides} random_data: true }}"
     yield "  }"
     yield "}"
 
