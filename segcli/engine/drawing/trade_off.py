@@ -45,9 +45,14 @@ def draw_trade_off(points: Sequence[Point], title: str, path: Path) -> None:
             axes.scatter(x, y, s=30 + 370 * point.num_bytes / largest, color=colour, alpha=0.6, label=_label(point))
         axes.set_title(short_text(title, 110), fontsize=11)
         axes.set(xlabel="milliseconds for an image (bar: the quartiles)", ylabel="mIoU in percent")
+        axes.margins(0.15)
         if max(latencies) > 8 * min(latencies):
             axes.set_xscale("log")
-        axes.margins(0.15)
+        else:
+            axes.set_xlim(left=0)
+        low, high = axes.get_ylim()
+        if high - low < 1:  # so that a rounding does not look like a difference
+            axes.set_ylim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9, markerscale=0.6, frameon=False)
 
