@@ -242,7 +242,8 @@ def _image(size: tuple[int, int] | None, first: Pixels | None) -> Pixels:
         return first
     from segcli.engine.prediction.resizing import resize_images
 
-    return resize_images(first[None], size)[0]
+    resized: Pixels = resize_images(first[None], size)[0]
+    return resized
 
 
 def _time(predictor: Predictor, image: Pixels, batch: int, plan: Plan, what: str, progress: Progress) -> Timing:
