@@ -11,6 +11,7 @@ import typer
 
 import segcli
 from segcli.cli import (
+    bench,
     corrections,
     dataset,
     evaluate,
@@ -55,6 +56,13 @@ class SegGroup(help.SegSubgroup):
             if _DEBUG in given or error.errno == errno.EPIPE:
                 raise
             render.error(SegError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+            sys.exit(1)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if _DEBUG in given or package in {"", "segcli"}:
+                raise
+            what = "what is here can use exported files only. Everything else: pip install segcli"
+            render.error(SegError(f"{package} is not installed; {what}"))
             sys.exit(1)
         except Terminated:
             render.note("terminated")
@@ -107,6 +115,7 @@ app.command("tta", rich_help_panel=help.MODELS, epilog=tta.EXAMPLES)(tta.tta)
 app.command("predict", rich_help_panel=help.USE, epilog=predict.EXAMPLES)(predict.predict)
 app.command("visualize", rich_help_panel=help.USE, epilog=visualize.EXAMPLES)(visualize.visualize)
 app.add_typer(export.app, name="export", rich_help_panel=help.USE)
+app.command("bench", rich_help_panel=help.USE, epilog=bench.EXAMPLES)(bench.bench)
 app.command("list", rich_help_panel=help.ABOUT, epilog=listing.EXAMPLES)(listing.list_kind)
 app.command("runs", rich_help_panel=help.ABOUT, epilog=listing.RUNS_EXAMPLES)(listing.runs)
 app.add_typer(runconfig.app, name="config", rich_help_panel=help.ABOUT)
