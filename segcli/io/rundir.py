@@ -8,6 +8,7 @@ from typing import Any
 
 from segcli.errors import ModelError, UsageError
 from segcli.io.card import CARD
+from segcli.io.exported import TFLITE, savedmodel_version
 from segcli.io.files import replacing, write_text
 
 LAST = "last"
@@ -123,7 +124,9 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
         return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
     for path in (given, output_dir / given):
-        if path.is_file() and path.suffix.lower() == ".onnx":
+        if path.is_file() and path.suffix.lower() in {".onnx", TFLITE}:
+            return path
+        if savedmodel_version(path) is not None:
             return path
         if path.is_file() and path.name == LAST:
             path = path.parent / path.read_text(encoding="utf-8").strip()
@@ -131,8 +134,8 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             if (folder / CARD).is_file():
                 return folder
     if not given.exists():
-        raise ModelError(f"{given}: no such file or folder; MODEL is a run, a bundle or an .onnx file")
-    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an .onnx file")
+        raise ModelError(f"{given}: no such file or folder; MODEL is a run, a bundle or an exported file")
+    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an exported file")
 
 
 def output_folder(model: Path, name: str) -> Path:

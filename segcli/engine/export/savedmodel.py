@@ -3,12 +3,12 @@
 import shlex
 from pathlib import Path
 
-from segcli.engine.backends.savedmodel import EXTRA
-from segcli.engine.export.program import handed_over
+from segcli.engine.export.program import at_size, handed_over
 from segcli.engine.isolated.environment import isolated_environment
 from segcli.engine.isolated.worker import TENSORFLOW, WorkerError
 from segcli.errors import ExportError
-from segcli.io.card import CARD, ModelCard
+from segcli.io.card import ModelCard
+from segcli.io.exported import write_savedmodel_card
 from segcli.nn.network import SegmentationNetwork
 from segcli.parallel import Progress, silent
 
@@ -52,7 +52,7 @@ def write_savedmodel(
             raise ExportError(f"{network.model.name} does not export to a SavedModel: {error}") from None
         finally:
             worker.close()
-    (version / EXTRA / CARD).write_text(card.to_json(), encoding="utf-8")
+    write_savedmodel_card(version, at_size(card, size, "fp32"))
     progress("converted", 1, 1)
 
 
@@ -60,6 +60,4 @@ def docker_command(folder: Path) -> str:
     """The command line that serves a model's folder by TensorFlow Serving, on its usual ports."""
     name = folder.name
     mount = shlex.quote(f"type=bind,source={folder.resolve()},target=/models/{name}")
-    return (
-        f"docker run --rm -p 8500:8500 -p 8501:8501 --mount {mount} -e MODEL_NAME={shlex.quote(name)} tensorflow/serving"
-    )
+    return f"docker run --rm -p 8500:8500 -p 8501:8501 --mount {mount} -e MODEL_NAME={shlex.quote(name)} tensorflow/serving"

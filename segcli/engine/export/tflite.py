@@ -1,13 +1,13 @@
 """A network as a .tflite file, converted by LiteRT in the isolated environment."""
 
-import zipfile
 from pathlib import Path
 
-from segcli.engine.export.program import handed_over
+from segcli.engine.export.program import at_size, handed_over
 from segcli.engine.isolated.environment import isolated_environment
 from segcli.engine.isolated.worker import LITERT, WorkerError
 from segcli.errors import ExportError
-from segcli.io.card import CARD, ModelCard
+from segcli.io.card import ModelCard
+from segcli.io.exported import append_card
 from segcli.nn.network import SegmentationNetwork
 from segcli.parallel import Progress, silent
 
@@ -48,7 +48,5 @@ def write_tflite(
             raise ExportError(f"{network.model.name} does not export to TFLite: {error}") from None
         finally:
             worker.close()
-    with zipfile.ZipFile(path, "a") as archive:  # behind the model, where TFLite keeps a model's files
-        archive.writestr(CARD, card.to_json())
-        archive.writestr("labels.txt", "".join(f"{name}\n" for name in card.task.classes))
+    append_card(path, at_size(card, size, "fp16" if fp16 else "fp32"))
     progress("converted", 1, 1)

@@ -7,6 +7,7 @@ from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
 from segcli.io.card import Inference
+from segcli.io.exported import TFLITE, savedmodel_version
 
 
 def load_predictor(
@@ -15,7 +16,7 @@ def load_predictor(
     """Loads a bundle or an exported file as a predictor.
 
     Args:
-        model: a bundle folder, or an .onnx file.
+        model: a bundle folder, an .onnx or .tflite file, or the folder of a SavedModel.
         device: where a bundle computes: auto, cpu, cuda or mps.
         size: another size than the model's own, as `val.image_size`.
         precision: in which number format a bundle computes: fp32, bf16, fp16, or auto for its own.
@@ -24,17 +25,37 @@ def load_predictor(
         UsageError: if the device or the number format is not to be had.
         ModelError: if it is missing or damaged.
     """
-    backend = _BACKENDS.get(model.suffix.lower(), _load_torch)(model, device, precision)
-    inference = backend.card.inference if size is None else Inference.of(size)
-    return Resizing(backend, inference)
+    kind = SAVEDMODEL if savedmodel_version(model) else model.suffix.lower()
+    backend = _BACKENDS.get(kind, _load_torch)(model, device, precision)
+    inference = backend.card.inference
+    if size is not None and inference.mode == "exact":
+        raise UsageError(f"--size is for models that take any size; {model} was exported at {inference.size}")
+    return Resizing(backend, inference if size is None else Inference.of(size))
 
 
 def _load_onnx(model: Path, device: str, precision: str) -> Predictor:
     from segcli.engine.backends.onnxruntime import OnnxBackend
 
+    return _as_exported(OnnxBackend.load, model, device, precision)
+
+
+def _load_tflite(model: Path, device: str, precision: str) -> Predictor:
+    from segcli.engine.backends.tflite import load_tflite
+
+    return _as_exported(load_tflite, model, device, precision)
+
+
+def _load_savedmodel(model: Path, device: str, precision: str) -> Predictor:
+    from segcli.engine.backends.savedmodel import load_savedmodel
+
+    return _as_exported(load_savedmodel, model, device, precision)
+
+
+def _as_exported(load: Callable[[Path], Predictor], model: Path, device: str, precision: str) -> Predictor:
+    """Loads an exported file, for which neither device nor number format can be chosen."""
     if device != "auto":
-        raise UsageError(f"--device is for bundles; {model} runs on what this onnxruntime offers")
-    backend = OnnxBackend.load(model)
+        raise UsageError(f"--device is for bundles; {model} runs on what its runtime offers")
+    backend = load(model)
     if precision not in {"auto", backend.precision}:
         raise UsageError(f"--precision is for bundles; {model} was exported in {backend.precision}")
     return backend
@@ -47,4 +68,10 @@ def _load_torch(model: Path, device: str, precision: str) -> Predictor:
     return TorchBackend.load(model, device, precision)
 
 
-_BACKENDS: dict[str, Callable[[Path, str, str], Predictor]] = {".onnx": _load_onnx}
+SAVEDMODEL = "a SavedModel's folder"
+
+_BACKENDS: dict[str, Callable[[Path, str, str], Predictor]] = {
+    ".onnx": _load_onnx,
+    TFLITE: _load_tflite,
+    SAVEDMODEL: _load_savedmodel,
+}
