@@ -14,7 +14,7 @@ class Format:
     Attributes:
         name: as on the command line.
         suffix: of the file, or of the folder.
-        marker: the file inside by which a folder of this format is told; None where the format is one file.
+        marker: the path inside by which a folder of this format is told; None where the format is one file.
         module: what must be importable to load it here; None where seg brings it, or runs it apart.
         extra: the extra of segcli that brings the module.
     """
@@ -38,7 +38,7 @@ FORMATS = (
     Format("openvino", "_openvino", marker="model.xml", module="openvino", extra="openvino"),
     Format("torch", ".pt2"),
     Format("tflite", ".tflite"),
-    Format("savedmodel", "_savedmodel", marker="saved_model.pb"),
+    Format("savedmodel", "_savedmodel", marker="1/saved_model.pb"),
 )
 """In the order in which they are listed."""
 
@@ -48,6 +48,11 @@ def format_of(path: Path) -> Format | None:
     for known in FORMATS:
         if known.marker is None and path.suffix.lower() == known.suffix and path.is_file():
             return known
-        if known.marker is not None and path.is_dir() and any(path.glob(f"**/{known.marker}")):
+        if known.marker is not None and (path / known.marker).is_file():
             return known
     return None
+
+
+def by_name(name: str) -> Format:
+    """The format of a name that is known."""
+    return next(known for known in FORMATS if known.name == name)
