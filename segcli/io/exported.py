@@ -6,7 +6,6 @@ from pathlib import Path
 from segcli.errors import ModelError
 from segcli.io.card import CARD, ModelCard
 
-TFLITE = ".tflite"
 LABELS = "labels.txt"
 
 _GRAPH = "saved_model.pb"
@@ -43,9 +42,7 @@ def read_tflite_card(path: Path) -> ModelCard:
 
 
 def savedmodel_version(path: Path) -> Path | None:
-    """The folder of a SavedModel: itself, or its version of the highest number, as TensorFlow Serving chooses."""
-    if (path / _GRAPH).is_file():
-        return path
+    """The version of the highest number in a model's folder, which is the one that TensorFlow Serving chooses."""
     versions = [folder for folder in path.glob("*") if folder.name.isdecimal() and (folder / _GRAPH).is_file()]
     return max(versions, key=lambda folder: int(folder.name), default=None)
 

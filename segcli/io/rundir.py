@@ -8,8 +8,8 @@ from typing import Any
 
 from segcli.errors import ModelError, UsageError
 from segcli.io.card import CARD
-from segcli.io.exported import TFLITE, savedmodel_version
 from segcli.io.files import replacing, write_text
+from segcli.io.formats import format_of
 
 LAST = "last"
 RUNS = Path("runs")
@@ -124,10 +124,10 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
         return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
     for path in (given, output_dir / given):
-        if path.is_file() and path.suffix.lower() in {".onnx", TFLITE}:
+        if format_of(path):
             return path
-        if savedmodel_version(path) is not None:
-            return path
+        if path.is_file() and format_of(path.parent):  # such as the model.xml that other tools ask for
+            return path.parent
         if path.is_file() and path.name == LAST:
             path = path.parent / path.read_text(encoding="utf-8").strip()
         for folder in (path, path / "best"):

@@ -1,67 +1,44 @@
-"""The ONNX Runtime backend: an exported .onnx file, without torch."""
+"""ONNX Runtime: an .onnx file, without torch."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from segcli.engine.arrays import Logits
+from segcli.engine.backends.exported import ExportedFile
 from segcli.errors import ModelError
 from segcli.io.card import CARD, ModelCard
-from segcli.io.images import Pixels
 
 
-class OnnxBackend:
-    """Predicts with an ONNX Runtime session.
+def load_onnx(path: Path, stranger: ModelCard | None = None) -> ExportedFile:
+    """Opens a file.
 
     Args:
-        session: of a file that `seg export onnx` wrote.
-        card: what the file carries.
+        path: of `seg export onnx`, or of others.
+        stranger: what a file of others does not say itself; its contract is read off the file's ends.
+
+    Raises:
+        ModelError: if it is missing or damaged, or carries no card and none is given.
     """
+    session = open_session(path)
+    text = session.get_modelmeta().custom_metadata_map.get(CARD)
+    if text is not None:
+        card = ModelCard.from_json(text, path)
+    elif stranger is not None:
+        card = stranger
+    else:
+        raise ModelError(
+            f"{path} carries no {CARD}, so it was not written by `seg export`; say what it is with --classes (and "
+            f"--mean and --std, if it wants normalised images)"
+        )
+    name = session.get_inputs()[0].name
 
-    def __init__(self, session: Any, card: ModelCard) -> None:
-        self.session = session
-        self._card = card
+    def run(batch: Any) -> NDArray[Any]:
+        output: NDArray[Any] = session.run(None, {name: batch})[0]
+        return output
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Opens a file.
-
-        Raises:
-            ModelError: if it is missing, damaged, or was not written by `seg export onnx`.
-        """
-        session = open_session(path)
-        text = session.get_modelmeta().custom_metadata_map.get(CARD)
-        if text is None:
-            raise ModelError(f"{path} carries no {CARD}; only files written by `seg export onnx` can be used")
-        return cls(session, ModelCard.from_json(text, path))
-
-    @property
-    def card(self) -> ModelCard:
-        """What the file carries."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """The number format that the file was exported in."""
-        return self._card.precision
-
-    @property
-    def batch_size(self) -> int:
-        """How many images it computes well at a time."""
-        return 1
-
-    @property
-    def concurrency(self) -> int:
-        """One: the runtime shares each call among its own threads."""
-        return 1
-
-    def __call__(self, images: Pixels) -> Logits:
-        """Computes the logits, as numpy's array."""
-        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        logits: Logits = self.session.run(None, {"image": batch})[0]
-        return logits
+    return ExportedFile(run, card)
 
 
 def open_session(path: Path) -> Any:

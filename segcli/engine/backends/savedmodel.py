@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from segcli.engine.backends.worker import WorkerBackend
+from segcli.engine.backends.exported import ExportedFile
+from segcli.engine.backends.isolated_file import open_in
 from segcli.engine.isolated.environment import isolated_environment
 from segcli.engine.isolated.worker import TENSORFLOW
 from segcli.errors import ModelError
@@ -10,11 +11,11 @@ from segcli.io.exported import read_savedmodel_card, savedmodel_version
 from segcli.parallel import Progress, silent
 
 
-def load_savedmodel(path: Path, progress: Progress = silent, offline: bool = False) -> WorkerBackend:
+def load_savedmodel(path: Path, progress: Progress = silent, offline: bool = False) -> ExportedFile:
     """Opens a SavedModel, in a process of its own.
 
     Args:
-        path: the model's folder, whose newest version is taken, or that of one version.
+        path: the model's folder, whose newest version is taken.
         progress: told where the environment has to be made.
         offline: make it without a network.
 
@@ -23,7 +24,7 @@ def load_savedmodel(path: Path, progress: Progress = silent, offline: bool = Fal
     """
     version = savedmodel_version(path)
     if version is None:
-        raise ModelError(f"{path} holds no SavedModel, neither itself nor in a folder that is named by a number")
+        raise ModelError(f"{path} holds no SavedModel in a folder that is named by a number")
     card = read_savedmodel_card(version)
     worker = isolated_environment(progress, offline).worker(TENSORFLOW)
-    return WorkerBackend(worker, {"folder": str(version.resolve())}, path, card)
+    return open_in(worker, {"folder": str(version.resolve())}, path, card)

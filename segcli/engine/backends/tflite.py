@@ -4,14 +4,15 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from segcli.engine.backends.worker import WorkerBackend
+from segcli.engine.backends.exported import ExportedFile
+from segcli.engine.backends.isolated_file import open_in
 from segcli.engine.isolated.environment import isolated_environment
 from segcli.engine.isolated.worker import LITERT, Worker
 from segcli.io.exported import read_tflite_card
 from segcli.parallel import Progress, silent
 
 
-def load_tflite(path: Path, progress: Progress = silent, offline: bool = False) -> WorkerBackend:
+def load_tflite(path: Path, progress: Progress = silent, offline: bool = False) -> ExportedFile:
     """Opens a .tflite file.
 
     The interpreter is that of `ai-edge-litert` where it is installed beside segcli, else the isolated environment's.
@@ -29,4 +30,4 @@ def load_tflite(path: Path, progress: Progress = silent, offline: bool = False) 
         worker = Worker(Path(sys.executable), LITERT)
     else:
         worker = isolated_environment(progress, offline).worker(LITERT)
-    return WorkerBackend(worker, {"file": str(path.resolve())}, path, card)
+    return open_in(worker, {"file": str(path.resolve())}, path, card)

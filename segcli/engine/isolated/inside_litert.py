@@ -10,7 +10,7 @@ from inside_messages import Buffers, Message, Tell, answer
 
 
 def convert(question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, Sequence[Any]]:
-    """Converts `program` (.pt2, one input `image` of a fixed shape) to `file`; `fp16` stores half weights."""
+    """Converts `program` (.pt2, one input `image` of a fixed shape) to `file`, whose output is called `output`."""
     import litert_torch
     import torch
 
@@ -26,13 +26,13 @@ def convert(question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, S
             self.program = program.module()
 
         def forward(self, image: torch.Tensor) -> Any:
-            return self.program(image)
+            return {question["output"]: self.program(image)}
 
     tell("converting by LiteRT")
     model = litert_torch.convert(Network(), sample_kwargs={"image": torch.zeros(image.shape, dtype=image.dtype)})
     model.export(question["file"])
     if question["fp16"]:
-        tell("halving the weights")
+        tell("storing the weights in fp16")
         _halve(Path(question["file"]))
     return {}, ()
 
@@ -58,24 +58,20 @@ class Runner:
     """Runs one file after another, each until the next is opened."""
 
     def open(self, question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, Sequence[Any]]:
-        """Opens `file` on a number of `threads`; answers by the shapes of its input and output."""
+        """Opens `file` on a number of `threads`."""
         self.interpreter = Interpreter(question["file"], num_threads=question["threads"])
         self.interpreter.allocate_tensors()
         (self.input,) = self.interpreter.get_input_details()
         (self.output,) = self.interpreter.get_output_details()
-        shapes = {
-            "input": self.input["shape"].tolist(),
-            "output": self.output["shape"].tolist(),
-            "dtype": np.dtype(self.output["dtype"]).str,
-        }
-        return shapes, ()
+        return {}, ()
 
     def run(self, question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, Sequence[Any]]:
-        """Computes the output of one image, in the shape of the input."""
-        image = np.frombuffer(buffers[0], np.uint8).reshape(self.input["shape"])
+        """Computes the output of one image of a `shape`."""
+        image = np.frombuffer(buffers[0], np.uint8).reshape(question["shape"])
         self.interpreter.set_tensor(self.input["index"], image)
         self.interpreter.invoke()
-        return {}, [np.ascontiguousarray(self.interpreter.get_tensor(self.output["index"]))]
+        output = np.ascontiguousarray(self.interpreter.get_tensor(self.output["index"]))
+        return {"shape": output.shape, "dtype": output.dtype.str}, [output]
 
 
 if __name__ == "__main__":

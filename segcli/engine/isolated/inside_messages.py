@@ -1,4 +1,4 @@
-"""Messages over pipes: a line of JSON, then the bytes that it announces. For both ends, with the standard library alone."""
+"""Messages over pipes, for both ends and by the standard library alone: a line of JSON, then the bytes it announces."""
 
 import json
 import os

@@ -38,16 +38,15 @@ def convert(question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, S
     )
     tell("writing the SavedModel")
     tf.saved_model.save(module, question["folder"], signatures={SIGNATURE: serve})
-    _write_warmup(Path(question["folder"]), question["name"], sides)
+    _write_warmup(Path(question["folder"]), sides)
     return {}, ()
 
 
-def _write_warmup(folder: Path, name: str, sides: tuple[int, ...]) -> None:
+def _write_warmup(folder: Path, sides: tuple[int, ...]) -> None:
     """A request of one grey image, which TensorFlow Serving computes before it says that it is ready."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = name
     request.model_spec.signature_name = SIGNATURE
     request.inputs["image"].CopyFrom(tf.make_tensor_proto(np.full((1, *sides), 128, np.uint8)))
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
@@ -61,24 +60,18 @@ class Runner:
     """Runs one SavedModel after another, each until the next is opened."""
 
     def open(self, question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, Sequence[Any]]:
-        """Opens `folder` on a number of `threads`; answers by the shapes of its input and output, -1 where free."""
+        """Opens `folder` on a number of `threads`."""
         tf.config.threading.set_intra_op_parallelism_threads(question["threads"])
         tf.config.threading.set_inter_op_parallelism_threads(1)
         self.model = tf.saved_model.load(question["folder"])
         self.signature = self.model.signatures[SIGNATURE]
-        (self.name, output), *_ = self.signature.structured_outputs.items()
-        self.shape = [side or -1 for side in self.signature.structured_input_signature[1]["image"].shape]
-        shapes = {
-            "input": self.shape,
-            "output": [side or -1 for side in output.shape],
-            "dtype": np.dtype(output.dtype.as_numpy_dtype).str,
-        }
-        return shapes, ()
+        return {}, ()
 
     def run(self, question: Message, buffers: Buffers, tell: Tell) -> tuple[Message, Sequence[Any]]:
-        """Computes the output of a batch of images, in the shape of the input."""
-        images = np.frombuffer(buffers[0], np.uint8).reshape(self.shape)
-        return {}, [self.signature(image=tf.constant(images))[self.name].numpy()]
+        """Computes the output of a batch of images of a `shape`."""
+        images = np.frombuffer(buffers[0], np.uint8).reshape(question["shape"])
+        (output,) = (value.numpy() for value in self.signature(image=tf.constant(images)).values())
+        return {"shape": output.shape, "dtype": output.dtype.str}, [output]
 
 
 if __name__ == "__main__":

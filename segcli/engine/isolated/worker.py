@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, python: Path, script: Path, discard: Callable[[], None] | None = None) -> None:
         self._discard = discard
-        self._errors: BinaryIO = tempfile.TemporaryFile()
+        self._errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # it is closed with the process
         # Neither the user's PYTHONPATH nor their site folder: nothing but the environment and the script's own folder.
         self._process = subprocess.Popen(
             [python, "-E", "-s", str(script)],
