@@ -8,7 +8,7 @@ the latency beside torch's, the largest difference of logits, the share of equal
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,19 @@ from segcli.components.models import ModelOptions, build_network
 from segcli.datasets.layouts import shapes
 from segcli.engine.arrays import operations
 from segcli.engine.backends.pytorch import TorchBackend
-from segcli.engine.backends.savedmodel import load_savedmodel
-from segcli.engine.backends.tflite import load_tflite
-from segcli.engine.export.savedmodel import write_savedmodel
-from segcli.engine.export.tflite import write_tflite
+from segcli.engine.export.targets import Job, find_target
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import resize_images
-from segcli.io.card import ModelCard
+from segcli.errors import ExportError
+from segcli.io.card import Contract, ModelCard
 from segcli.nn.network import SegmentationNetwork
 
 EIGHT = ("Unet", "UnetPlusPlus", "DeepLabV3", "DeepLabV3Plus", "PSPNet", "PAN", "FPN", "MAnet")
-ENCODER = "mobilenet_v2"
+ENCODER = "resnet18"
+TARGETS = ("tflite", "savedmodel", "tflite --fp16")
 SIZE = (93, 131)
 NUM_IMAGES = 12
-STEPS = 120
+STEPS = 80
 
 
 def samples(split: str, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,38 +93,35 @@ def main() -> None:
     """Prints a row for each network and target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("architectures", nargs="*", default=EIGHT)
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS))
+    arguments = parser.parse_args()
     images, masks = samples("train", 200)
     val_images, val_masks = samples("val", NUM_IMAGES)
     print("| network | target | s | MB | ms (torch) | largest difference | equal labels | mIoU before → after |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for architecture in parser.parse_args().architectures:
+    for architecture in arguments.architectures:
         network = trained(architecture, images, masks)
         card = ModelCard(shapes.TASK, architecture, ENCODER, None, network.mean, network.std)
         truth, torch_ms = logits_of(TorchBackend(network, card, torch.device("cpu"), "fp32"), val_images)
         before = miou(truth.argmax(1), val_masks)
-        with tempfile.TemporaryDirectory() as folder:
-            targets: dict[str, tuple[Path, Callable[[Path], None], Callable[[Path], Predictor]]] = {
-                "tflite": (Path(folder, "m.tflite"), lambda p: write_tflite(network, card, p, SIZE), load_tflite),  # noqa: B023
-                "tflite --fp16": (
-                    Path(folder, "h.tflite"),
-                    lambda p: write_tflite(network, card, p, SIZE, fp16=True),  # noqa: B023
-                    load_tflite,
-                ),
-                "savedmodel": (
-                    Path(folder, "m"),
-                    lambda p: write_savedmodel(network, card, p, "m", SIZE),  # noqa: B023
-                    load_savedmodel,
-                ),
-            }
-            for target, (path, write, load) in targets.items():
+        for name in arguments.targets:
+            target, precision = find_target(name.split()[0]), "fp16" if "fp16" in name else "fp32"
+            contract = Contract(target.layout, size=SIZE, batch=target.batch)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, f"model{target.format.suffix}")
                 start = time.perf_counter()
-                write(path)
+                try:
+                    written = replace(card, contract=contract, precision=precision)
+                    target.write(Job(network, written, contract, path))
+                except ExportError as error:
+                    print(f"| {architecture} | {name} | {error} | | | | | |", flush=True)
+                    continue
                 seconds = time.perf_counter() - start
-                logits, ms = logits_of(load(path), val_images)
+                logits, ms = logits_of(target.load(path), val_images)
                 equal = (logits.argmax(1) == truth.argmax(1)).mean()
                 after = miou(logits.argmax(1), val_masks)
                 print(
-                    f"| {architecture} | {target} | {seconds:.0f} | {size_of(path):.1f} | {ms:.0f} ({torch_ms:.0f}) | "
+                    f"| {architecture} | {name} | {seconds:.0f} | {size_of(path):.1f} | {ms:.0f} ({torch_ms:.0f}) | "
                     f"{np.abs(logits - truth).max():.1g} | {equal:.3%} | {before:.4f} → {after:.4f} |",
                     flush=True,
                 )

@@ -44,7 +44,7 @@ def to_program(network: Deployed, contract: Contract) -> ExportedProgram:
     Raises:
         ExportError: if torch cannot capture it.
     """
-    dynamic = {axis: Dim.DYNAMIC for axis in free_axes(contract)}
+    dynamic = dict.fromkeys(free_axes(contract), Dim.DYNAMIC)
     try:
         # Sizes are taken as unknown, so that no layer is told "not a multiple of 32" of the traced one.
         with symbolic_shapes.patch(backed_size_oblivious=True), warnings.catch_warnings():

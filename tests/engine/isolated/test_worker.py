@@ -1,17 +1,20 @@
 """Processes that are asked by pipes, here by scripts that only pretend to be a runtime."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segcli.engine.backends.worker import WorkerBackend
+from segcli.engine.backends.isolated_file import open_in
 from segcli.engine.isolated import inside_messages
 from segcli.engine.isolated.worker import Worker, WorkerError
 from segcli.errors import ModelError
-from segcli.io.card import ModelCard
+from segcli.io.card import Contract, ModelCard
 from segcli.task import Task
+
+CARD = ModelCard(Task.of("ab"), "Unet", "resnet18", None, (0, 0, 0), (1, 1, 1))
 
 TASKS = f"""
 import os, sys
@@ -19,19 +22,18 @@ sys.path.insert(0, {str(Path(inside_messages.__file__).parent)!r})
 import numpy as np
 from inside_messages import answer
 
-class Runner:
-    def open(self, question, buffers, tell):
-        self.shape = question["shape"]
-        size = [side for side in self.shape[1:] if side != 3]
-        output = [-1, *size, 2] if self.shape[-1] == 3 else [-1, 2, *size]
-        return {{"input": self.shape, "output": output, "dtype": "<f4"}}, ()
+def open_(question, buffers, tell):
+    question["file"]
+    return {{}}, ()
 
-    def run(self, question, buffers, tell):
-        # Two logits: the red channel, and its negative.
-        images = np.frombuffer(buffers[0], np.uint8).reshape(-1, *self.shape[1:]).astype(np.float32)
-        axis = 3 if self.shape[-1] == 3 else 1
-        red = images.take([0], axis)
-        return {{}}, [np.concatenate([red, -red], axis)]
+def run(question, buffers, tell):
+    # Two logits: the red channel, and its negative.
+    shape = question["shape"]
+    images = np.frombuffer(buffers[0], np.uint8).reshape(shape).astype(np.float32)
+    axis = 3 if shape[-1] == 3 else 1
+    red = images.take([0], axis)
+    logits = np.concatenate([red, -red], axis)
+    return {{"shape": logits.shape, "dtype": "<f4"}}, [logits]
 
 def echo(question, buffers, tell):
     print("a library that prints")
@@ -51,8 +53,7 @@ def kill(question, buffers, tell):
 def lack(question, buffers, tell):
     import a_package_that_is_not_there
 
-runner = Runner()
-answer(dict(echo=echo, fail=fail, end=end, kill=kill, lack=lack, open=runner.open, run=runner.run))
+answer(dict(echo=echo, fail=fail, end=end, kill=kill, lack=lack, open=open_, run=run))
 """
 
 
@@ -92,17 +93,15 @@ def test_a_failure_is_one_line_and_the_process_goes_on(script: Path) -> None:
         worker.ask({"task": "kill"})
 
 
-@pytest.mark.parametrize("shape", [[1, 4, 6, 3], [-1, 4, 6, 3], [1, 3, 4, 6], [-1, 3, 4, 6]])
-def test_a_backend_gives_logits_of_any_layout_and_number_of_images(shape: list[int], script: Path) -> None:
-    card = ModelCard(Task.of("ab"), "Unet", "resnet18", None, (0, 0, 0), (1, 1, 1))
-    backend = WorkerBackend(Worker(Path(sys.executable), script), {"shape": shape}, Path("m"), card)
+@pytest.mark.parametrize(("layout", "batch"), [("nhwc", 1), ("nchw", None)])
+def test_a_file_in_another_process_gives_logits(layout: str, batch: int | None, script: Path) -> None:
+    card = replace(CARD, contract=Contract(layout, size=(4, 6), batch=batch))
+    file = open_in(Worker(Path(sys.executable), script), {"file": "m"}, Path("m"), card)
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
-    logits = backend(images)
-    assert backend.size == (4, 6)
-    assert np.array_equal(logits, np.stack([images[..., 0], -images[..., 0].astype(np.float32)], axis=1))
+    red = images[..., 0].astype(np.float32)
+    assert np.array_equal(file(images), np.stack([red, -red], axis=1))
 
 
 def test_a_file_that_does_not_open_is_named(script: Path) -> None:
-    card = ModelCard(Task.of("ab"), "Unet", "resnet18", None, (0, 0, 0), (1, 1, 1))
-    with pytest.raises(ModelError, match="^m.tflite cannot be opened: KeyError: 'shape'$"):
-        WorkerBackend(Worker(Path(sys.executable), script), {}, Path("m.tflite"), card)
+    with pytest.raises(ModelError, match="^m.tflite cannot be opened: KeyError: 'file'$"):
+        open_in(Worker(Path(sys.executable), script), {}, Path("m.tflite"), CARD)
