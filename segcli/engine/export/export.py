@@ -14,15 +14,15 @@ from segcli.datasets.open import open_for_model
 from segcli.engine.backends.exported import ExportedFile
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.export.parity import LABELS, Parity, compare, refuse_disagreement
+from segcli.engine.export.parity import LABELS, Agreement, Parity, compare, refuse_disagreement
 from segcli.engine.export.targets import Job, Target
 from segcli.engine.prediction.load import of_any_size
+from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.card import Contract, ModelCard
 from segcli.io.files import replacing, replacing_folder, write_text
-from segcli.nn.network import SegmentationNetwork
 from segcli.parallel import Progress, silent
 
 
@@ -82,11 +82,14 @@ def export_model(
         progress("converting", 0, 1)
         facts = target.write(Job(network, card, contract, staged, progress))
         progress("converting", 1, 1)
-        parity = _check(network, target.load(staged), samples, own, progress)
-        tolerance = LABELS[wanted.precision] if wanted.tolerance is None else wanted.tolerance
-        parity = replace(parity, path=path, tolerance=tolerance, num_bytes=_size(staged), images=origin, facts={**facts})
+        reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
+        found, milliseconds, miou = _check(reference, target.load(staged), samples, own, progress)
+        parity = Parity(
+            path, wanted.precision, LABELS[wanted.precision] if wanted.tolerance is None else wanted.tolerance, found,
+            origin, milliseconds, _size(staged), _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
+        )  # fmt: skip
         refuse_disagreement(parity, contract.resizes)
-    write_text(path.with_name(f"{path.name}.parity.json"), json.dumps(parity.to_json(), indent=2))
+    write_text(parity.report, json.dumps(parity.to_json(), indent=2))
     return parity
 
 
@@ -115,17 +118,15 @@ def _contract(target: Target, card: ModelCard, wanted: Wanted, samples: Sequence
 
 
 def _check(
-    network: SegmentationNetwork, file: ExportedFile, samples: Sequence[Sample], own: bool, progress: Progress
-) -> Parity:
-    card = file.card
-    reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
+    reference: Predictor, file: ExportedFile, samples: Sequence[Sample], own: bool, progress: Progress
+) -> tuple[tuple[Agreement, ...], tuple[float, float], tuple[float, float] | None]:
+    """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes."""
     agreements, milliseconds = compare(reference, file, [sample.image() for sample in samples], progress)
-    miou = None
-    if own:
-        whole = (Resizing(reference, card.inference), of_any_size(file))
-        before, after = (evaluate(predictor, samples).scores.miou for predictor in whole)
-        miou = (before, after)
-    return Parity(Path(), file.precision, 0.0, agreements, "", milliseconds, 0, miou)
+    if not own:
+        return agreements, milliseconds, None
+    model = Resizing(reference, file.card.inference)
+    before, after = (evaluate(predictor, samples).scores.miou for predictor in (model, of_any_size(file)))
+    return agreements, milliseconds, (before, after)
 
 
 def _samples(card: ModelCard, wanted: Wanted) -> tuple[Sequence[Sample], str, bool]:

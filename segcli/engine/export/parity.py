@@ -63,6 +63,8 @@ class Parity:
         images: where the images came from.
         milliseconds: median of an image, of the model and of the file.
         num_bytes: of the file, or of all files in the folder.
+        model_bytes: of the model's weights.
+        output: what the file gives.
         miou: of the model and of the file, on the same images; None where there are no masks.
         facts: what the target told.
     """
@@ -74,8 +76,15 @@ class Parity:
     images: str
     milliseconds: tuple[float, float]
     num_bytes: int
+    model_bytes: int
+    output: str = "logits"
     miou: tuple[float, float] | None = None
     facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def report(self) -> Path:
+        """The file beside the exported one that holds the findings."""
+        return self.path.with_name(f"{self.path.name}.parity.json")
 
     def to_json(self) -> dict[str, Any]:
         """The findings as plain JSON values."""
