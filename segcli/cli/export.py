@@ -62,6 +62,13 @@ def export(
             help="Share of labels that may differ from the model's. [default: 0.001, 0.005 for --fp16]",
         ),
     ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", rich_help_panel=help.COMPUTES,
+            help="Fetch nothing: the environment for tflite and savedmodel is made of what uv has kept.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Write a file that takes uint8 images, and check it against the model."""
@@ -77,7 +84,7 @@ def export(
     precision = "fp16" if fp16 else "fp32"
     wanted = Wanted(
         precision, layout, gives, (only, only) if isinstance(only, int) else only, resize == "inside", verify,
-        tolerance, data,
+        tolerance, data, offline,
     )  # fmt: skip
     path = options.find_model(model)
     goal = file or default_path(chosen, output_folder(path, "export"), precision)
@@ -89,7 +96,12 @@ def export(
         render.parity_table(result)
         render.files([result.path, result.report])
     shown = render.command_path(result.path)
-    render.next_steps(f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES")
+    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES"]
+    if chosen.name == "savedmodel":
+        from segcli.engine.export.savedmodel import docker_command
+
+        steps.append(docker_command(result.path))
+    render.next_steps(*steps)
 
 
 def _refuse_unknown(option: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -68,6 +68,7 @@ def load(
     size: str | None = None,
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
+    from segcli.cli import render
     from segcli.engine.prediction.load import load_predictor
     from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
@@ -76,7 +77,8 @@ def load(
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or mps")
     if precision not in {"auto", "fp32", "bf16", "fp16"}:
         raise UsageError(f"--precision {precision}: expected auto, fp32, bf16 or fp16")
-    predictor = load_predictor(model, device, parse_size(size), precision)
+    with render.progress() as progress:
+        predictor = load_predictor(model, device, parse_size(size), precision, progress=progress)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
     return with_policy(predictor, wanted) if wanted else predictor

@@ -39,6 +39,7 @@ class Wanted:
         verify: on how many val images it is checked.
         tolerance: share (0…1) of labels that may differ; None is that of the precision.
         data: a dataset whose images serve for the check; None takes the model's own.
+        offline: fetch nothing, so that the environment of TensorFlow is made of what uv has kept.
     """
 
     precision: str = "fp32"
@@ -49,6 +50,7 @@ class Wanted:
     verify: int = 4
     tolerance: float | None = None
     data: Path | None = None
+    offline: bool = False
 
 
 def export_model(
@@ -80,7 +82,7 @@ def export_model(
     card = replace(card, precision=wanted.precision, contract=contract)
     with _staged(target, path) as staged:
         progress("converting", 0, 1)
-        facts = target.write(Job(network, card, contract, staged, progress))
+        facts = target.write(Job(network, card, contract, staged, progress, wanted.offline))
         progress("converting", 1, 1)
         reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
         found, milliseconds, miou = _check(reference, target.load(staged), samples, own, progress)

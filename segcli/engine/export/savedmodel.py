@@ -1,13 +1,10 @@
 """A network as TensorFlow Serving wants it: NAME/1/ with a SavedModel, its card and a request to warm up with."""
 
 import shlex
-import tempfile
 from pathlib import Path
 
-from segcli.engine.export.program import write_program
-from segcli.engine.isolated.environment import isolated_environment
-from segcli.engine.isolated.worker import TENSORFLOW, WorkerError
-from segcli.errors import ExportError
+from segcli.engine.export.elsewhere import convert_elsewhere
+from segcli.engine.isolated.worker import TENSORFLOW
 from segcli.io.card import Contract, ModelCard
 from segcli.io.exported import write_savedmodel_card
 from segcli.nn.network import SegmentationNetwork
@@ -36,22 +33,8 @@ def write_savedmodel(
         ExportError: if the network does not convert.
         SegError: if the isolated environment cannot be made.
     """
-    environment = isolated_environment(progress, offline)
     version = folder.resolve() / "1"
-    with tempfile.TemporaryDirectory() as scratch:
-        program = Path(scratch) / "network.pt2"
-        progress("capturing the network", 0, 1)
-        write_program(program, network, card, contract)
-        question = {
-            "task": "convert", "program": str(program), "folder": str(version), "output": contract.output,
-        }  # fmt: skip
-        worker = environment.worker(TENSORFLOW)
-        try:
-            worker.ask(question, tell=lambda what: progress(what, 0, 1))
-        except WorkerError as error:
-            raise ExportError(f"{network.model.name} does not export to a SavedModel: {error}") from None
-        finally:
-            worker.close()
+    convert_elsewhere(TENSORFLOW, network, card, contract, {"folder": str(version)}, progress, offline)
     write_savedmodel_card(version, card)
 
 

@@ -26,6 +26,7 @@ class Job:
         contract: how the file is to be called.
         path: where it is to be written: a file that is there and empty, or an empty folder.
         progress: told of each step.
+        offline: make the environment that a target runs in, if it has one, without a network.
     """
 
     network: "SegmentationNetwork"
@@ -33,6 +34,7 @@ class Job:
     contract: Contract
     path: Path
     progress: Progress = silent
+    offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,14 @@ def _write_program(job: Job) -> Mapping[str, str]:
 def _write_tflite(job: Job) -> Mapping[str, str]:
     from segcli.engine.export.tflite import write_tflite
 
-    write_tflite(job.network, job.card, job.contract, job.path, job.progress)
+    write_tflite(job.network, job.card, job.contract, job.path, job.progress, job.offline)
     return {}
 
 
 def _write_savedmodel(job: Job) -> Mapping[str, str]:
     from segcli.engine.export.savedmodel import write_savedmodel
 
-    write_savedmodel(job.network, job.card, job.contract, job.path, job.progress)
+    write_savedmodel(job.network, job.card, job.contract, job.path, job.progress, job.offline)
     return {}
 
 

@@ -1,12 +1,9 @@
 """A network as a .tflite file, converted by LiteRT in the isolated environment."""
 
-import tempfile
 from pathlib import Path
 
-from segcli.engine.export.program import write_program
-from segcli.engine.isolated.environment import isolated_environment
-from segcli.engine.isolated.worker import LITERT, WorkerError
-from segcli.errors import ExportError
+from segcli.engine.export.elsewhere import convert_elsewhere
+from segcli.engine.isolated.worker import LITERT
 from segcli.io.card import Contract, ModelCard
 from segcli.io.exported import append_card
 from segcli.nn.network import SegmentationNetwork
@@ -36,20 +33,6 @@ def write_tflite(
         ExportError: if the network does not convert.
         SegError: if the isolated environment cannot be made.
     """
-    environment = isolated_environment(progress, offline)
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "network.pt2"
-        progress("capturing the network", 0, 1)
-        write_program(program, network, card, contract)
-        question = {
-            "task": "convert", "program": str(program), "file": str(path.resolve()), "output": contract.output,
-            "fp16": card.precision == "fp16",
-        }  # fmt: skip
-        worker = environment.worker(LITERT)
-        try:
-            worker.ask(question, tell=lambda what: progress(what, 0, 1))
-        except WorkerError as error:
-            raise ExportError(f"{network.model.name} does not export to TFLite: {error}") from None
-        finally:
-            worker.close()
+    question = {"file": str(path.resolve()), "fp16": card.precision == "fp16"}
+    convert_elsewhere(LITERT, network, card, contract, question, progress, offline)
     append_card(path, card)

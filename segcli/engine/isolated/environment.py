@@ -27,6 +27,7 @@ MADE = "made.json"
 
 _NAME = "tensorflow"
 _SIZE = "about 8 GB"
+_MAKING = f"making the TensorFlow environment ({_SIZE}, once)"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _make(environment: Environment, requirements: Path, offline: bool, progress:
             shutil.rmtree(left, ignore_errors=True)
     with replacing_folder(folder) as staged:
         python = Environment(staged).python
-        progress("making the TensorFlow environment", 0, 1)
+        progress(_MAKING, 0, _count(requirements))
         flags = ["--offline"] if offline else []
         # In that folder, so that the settings of a project round the current one do not count.
         _run([uv, "venv", *flags, "--allow-existing", "--python", sys.executable, str(staged)], staged, offline)
@@ -132,7 +133,7 @@ def _make(environment: Environment, requirements: Path, offline: bool, progress:
         _run(install, staged, offline, progress, _count(requirements))
         made = _made(Environment(staged), requirements)
         (staged / MADE).write_text(json.dumps(made), encoding="utf-8")
-    progress("making the TensorFlow environment", 1, 1)
+    progress(_MAKING, _count(requirements), _count(requirements))
 
 
 def find_uv() -> str:
@@ -172,10 +173,10 @@ def _run(
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line.strip())
-            word, _, rest = line.strip().partition(" ")
-            fetched += word in {"Downloaded", "Prepared"}
-            if word in {"Downloading", "Downloaded", "Resolved", "Prepared", "Installed"}:
-                progress(f"TensorFlow environment: {word.lower()} {rest}", min(fetched, num_packages), num_packages)
+            word = line.strip().partition(" ")[0]
+            if word == "Downloaded":  # small packages are fetched without a word
+                fetched += 1
+                progress(_MAKING, min(fetched, num_packages), num_packages)
     if process.returncode:
         raise SegError(_failure(lines, offline))
 

@@ -10,6 +10,7 @@ from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.io.formats import format_of
+from segcli.parallel import Progress, silent
 
 
 def load_predictor(
@@ -18,6 +19,7 @@ def load_predictor(
     size: int | tuple[int, int] | None = None,
     precision: str = "auto",
     stranger: ModelCard | None = None,
+    progress: Progress = silent,
 ) -> Predictor:
     """Loads a bundle or an exported file as a predictor.
 
@@ -27,6 +29,7 @@ def load_predictor(
         size: another size than the model's own, as `val.image_size`.
         precision: in which number format a bundle computes: fp32, bf16, fp16, or auto for its own.
         stranger: what an ONNX file that seg did not write is; None for all others.
+        progress: told where what computes the file has to be fetched first.
 
     Raises:
         UsageError: if the device or the number format is not to be had, or the file takes no other size.
@@ -43,7 +46,7 @@ def load_predictor(
         return Resizing(backend, backend.card.inference if size is None else Inference.of(size))
     if device != "auto":
         raise UsageError(f"--device is for bundles; {model} runs on what its runtime offers")
-    file = _load_onnx(model, stranger) if stranger is not None else LOADERS[known.name](model)
+    file = _load_onnx(model, progress, stranger) if stranger is not None else LOADERS[known.name](model, progress)
     if precision not in {"auto", file.precision}:
         raise UsageError(f"--precision is for bundles; {model} was exported in {file.precision}")
     return of_any_size(file, size, model)
@@ -63,41 +66,41 @@ def of_any_size(file: ExportedFile, size: int | tuple[int, int] | None = None, p
     return inner if contract.resizes else Resizing(inner, inference)
 
 
-def _load_onnx(path: Path, stranger: ModelCard | None = None) -> ExportedFile:
+def _load_onnx(path: Path, progress: Progress = silent, stranger: ModelCard | None = None) -> ExportedFile:
     from segcli.engine.backends.onnxruntime import load_onnx
 
     return load_onnx(path, stranger)
 
 
-def _load_openvino(path: Path) -> ExportedFile:
+def _load_openvino(path: Path, progress: Progress = silent) -> ExportedFile:
     from segcli.engine.backends.openvino import load_openvino
 
     return load_openvino(path)
 
 
-def _load_program(path: Path) -> ExportedFile:
+def _load_program(path: Path, progress: Progress = silent) -> ExportedFile:
     from segcli.engine.backends.program import load_program
 
     return load_program(path)
 
 
-def _load_tflite(path: Path) -> ExportedFile:
+def _load_tflite(path: Path, progress: Progress = silent) -> ExportedFile:
     from segcli.engine.backends.tflite import load_tflite
 
-    return load_tflite(path)
+    return load_tflite(path, progress)
 
 
-def _load_savedmodel(path: Path) -> ExportedFile:
+def _load_savedmodel(path: Path, progress: Progress = silent) -> ExportedFile:
     from segcli.engine.backends.savedmodel import load_savedmodel
 
-    return load_savedmodel(path)
+    return load_savedmodel(path, progress)
 
 
-LOADERS: dict[str, Callable[[Path], ExportedFile]] = {
+LOADERS: dict[str, Callable[..., ExportedFile]] = {
     "onnx": _load_onnx,
     "openvino": _load_openvino,
     "torch": _load_program,
     "tflite": _load_tflite,
     "savedmodel": _load_savedmodel,
 }
-"""What opens a file of each format."""
+"""What opens a file of each format: told its path, and perhaps a progress."""
