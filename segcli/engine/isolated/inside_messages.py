@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 Message = dict[str, Any]
 Buffers = list[bytearray]
@@ -15,7 +15,7 @@ Task = Callable[[Message, Buffers, Tell], "tuple[Message, Sequence[Any]]"]
 """Answers a message and its buffers by a message and buffers; what it raises goes back as an error's text."""
 
 
-def send(stream: BinaryIO, message: Message, buffers: Sequence[Any] = ()) -> None:
+def send(stream: IO[bytes], message: Message, buffers: Sequence[Any] = ()) -> None:
     """Writes a message and what goes with it, such as arrays that lie in memory as one piece."""
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     line = json.dumps({**message, "sizes": [view.nbytes for view in views]})
@@ -25,7 +25,7 @@ def send(stream: BinaryIO, message: Message, buffers: Sequence[Any] = ()) -> Non
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[Message, Buffers]:
+def receive(stream: IO[bytes]) -> tuple[Message, Buffers]:
     """Reads what `send` wrote.
 
     Raises:

@@ -6,7 +6,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from segcli.engine.isolated.inside_messages import Buffers, Message, receive, send
 
@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, python: Path, script: Path, discard: Callable[[], None] | None = None) -> None:
         self._discard = discard
-        self._errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # it is closed with the process
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # it is closed with the process
         # Neither the user's PYTHONPATH nor their site folder: nothing but the environment and the script's own folder.
         self._process = subprocess.Popen(
             [python, "-E", "-s", str(script)],
@@ -87,7 +87,7 @@ class Worker:
         return self._judged(lines[-1].strip()[:300] if lines else f"the process ended with code {code}")
 
 
-def _end(process: "subprocess.Popen[bytes]", errors: BinaryIO) -> None:
+def _end(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
     for stream in (process.stdin, process.stdout):
         assert stream is not None
         try:
