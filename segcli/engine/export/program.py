@@ -44,14 +44,16 @@ def to_program(network: Deployed, contract: Contract) -> ExportedProgram:
     Raises:
         ExportError: if torch cannot capture it.
     """
-    dynamic = {axis: Dim.DYNAMIC for axis in free_axes(contract)}
+    dynamic = dict.fromkeys(free_axes(contract), Dim.DYNAMIC)
     try:
         # Sizes are taken as unknown, so that no layer is told "not a multiple of 32" of the traced one.
         with symbolic_shapes.patch(backed_size_oblivious=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(network, (example(contract),), dynamic_shapes=(dynamic,))
     except Exception as error:  # torch.export raises types of its own, over a dozen in all
-        raise ExportError(f"{network.network.model.name} cannot be captured by torch.export: {first_line(error)}") from error
+        raise ExportError(
+            f"{network.network.model.name} cannot be captured by torch.export: {first_line(error)}"
+        ) from error
 
 
 def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, contract: Contract) -> None:
