@@ -22,7 +22,7 @@ def load_program(path: Path) -> ExportedFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Without torch's guards: of some networks they tell the traced size from others, which compute just as well.
+            # Without torch's guards: of some networks they refuse sizes that compute just as well as the traced one.
             module = torch.export.load(path, extra_files=extra).module(check_guards=False)
     except Exception as error:  # torch raises classes of many kinds, one for each kind of damage
         reason = " ".join(str(error).split())[:160]

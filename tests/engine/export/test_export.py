@@ -298,7 +298,9 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_a_missing_extra_is_answered_with_the_command() -> None:
-    with pytest.raises(UsageError, match=r"openvino needs the package no_such; install it with pip install 'segcli\[ov\]'"):
+    with pytest.raises(
+        UsageError, match=r"openvino needs the package no_such; install it with pip install 'segcli\[ov\]'"
+    ):
         Format("openvino", ".x", module="no_such", extra="ov").require()
 
 
