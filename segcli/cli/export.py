@@ -26,7 +26,9 @@ def export(
     layout: Annotated[
         str | None,
         typer.Option(
-            "--layout", metavar="NAME", rich_help_panel=help.WRITES,
+            "--layout",
+            metavar="NAME",
+            rich_help_panel=help.WRITES,
             help="nchw or nhwc: images are B×3×H×W or B×H×W×3. [default: the target's own]",
         ),
     ] = None,
@@ -37,28 +39,38 @@ def export(
     size: Annotated[
         str | None,
         typer.Option(
-            "--size", metavar="N|HxW", rich_help_panel=help.WRITES,
+            "--size",
+            metavar="N|HxW",
+            rich_help_panel=help.WRITES,
             help="The only size that it takes. [default: any, where target and network can]",
         ),
     ] = None,
     resize: Annotated[
-        str, typer.Option("--resize", help="Where the model's own resize is: outside or inside.",
-                          rich_help_panel=help.WRITES),
+        str,
+        typer.Option(
+            "--resize", help="Where the model's own resize is: outside or inside.", rich_help_panel=help.WRITES
+        ),
     ] = "outside",
     file: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FILE", help="The file. [default: in the run's export/]",
-                     rich_help_panel=help.WRITES),
+        typer.Option(
+            "-o", metavar="FILE", help="The file. [default: in the run's export/]", rich_help_panel=help.WRITES
+        ),
     ] = None,
     data: options.Data = None,
     verify: Annotated[
-        int, typer.Option("--verify", metavar="N", min=1, help="Images that the file is checked on.",
-                          rich_help_panel=help.COMPUTES),
+        int,
+        typer.Option(
+            "--verify", metavar="N", min=1, help="Images that the file is checked on.", rich_help_panel=help.COMPUTES
+        ),
     ] = 4,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            "--tolerance", min=0, max=1, rich_help_panel=help.COMPUTES,
+            "--tolerance",
+            min=0,
+            max=1,
+            rich_help_panel=help.COMPUTES,
             help="Share of labels that may differ from the model's. [default: 0.001, 0.005 for --fp16]",
         ),
     ] = None,
@@ -94,7 +106,7 @@ def export(
         render.as_json(result.to_json())
     else:
         render.parity_table(result)
-        render.files([result.path, result.report])
+        render.files([result.report, result.path])
     shown = render.command_path(result.path)
     steps = [f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES"]
     if chosen.name == "savedmodel":

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.errors import UsageError
+from segcli.task import check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segcli.datasets.dataset import Dataset
+    from segcli.engine.backends.exported import Stranger
     from segcli.engine.prediction.predictor import Predictor
     from segcli.io.card import ModelCard
     from segcli.parallel import Progress
@@ -21,7 +23,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="A run, a bundle or an .onnx file. [default: the newest run's best]",
+        help="A run, a bundle or an exported file. [default: the newest run's best]",
     ),
 ]
 Data = Annotated[
@@ -46,6 +48,17 @@ Size = Annotated[
     str | None,
     typer.Option("--size", metavar="N|HxW", help="Short side, or the size to fit in, instead of the model's own."),
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="A,B,…", help="Of an ONNX file that seg did not write: its classes, in order."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", metavar="R,G,B", help="The mean that such a file's images are normalised by, of 0 … 1."),
+]
+Std = Annotated[
+    str | None, typer.Option("--std", metavar="R,G,B", help="The standard deviation that they are normalised by.")
+]
 
 
 def find_model(given: Path | None) -> Path:
@@ -66,6 +79,7 @@ def load(
     tta: bool = False,
     policy: str | None = None,
     size: str | None = None,
+    stranger: "Stranger | None" = None,
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
     from segcli.cli import render
@@ -78,10 +92,35 @@ def load(
     if precision not in {"auto", "fp32", "bf16", "fp16"}:
         raise UsageError(f"--precision {precision}: expected auto, fp32, bf16 or fp16")
     with render.progress() as progress:
-        predictor = load_predictor(model, device, parse_size(size), precision, progress=progress)
+        predictor = load_predictor(model, device, parse_size(size), precision, stranger, progress)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
     return with_policy(predictor, wanted) if wanted else predictor
+
+
+def parse_stranger(classes: str | None, mean: str | None, std: str | None) -> "Stranger | None":
+    """What the options say of an ONNX file that seg did not write; None where they say nothing."""
+    from segcli.engine.backends.exported import Stranger
+
+    if classes is None:
+        if mean or std:
+            raise UsageError("--mean and --std tell of an ONNX file that seg did not write; give its --classes too")
+        return None
+    names = tuple(name.strip() for name in classes.split(","))
+    try:
+        check_classes(names)
+    except ValueError as error:
+        raise UsageError(f"--classes {classes}: {error}") from None
+    return Stranger(names, _channels(mean, "--mean"), _channels(std, "--std"))
+
+
+def _channels(text: str | None, option: str) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    values = numbers(text, option)
+    if len(values) != 3:
+        raise UsageError(f"{option} {text}: expected three numbers, of red, green and blue")
+    return values[0], values[1], values[2]
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

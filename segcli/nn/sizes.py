@@ -1,4 +1,4 @@
-"""Arithmetic on image sizes that exporters keep free, where Python's own `min`, `max` and `round` would freeze a size."""
+"""Sizes of images in arithmetic that exporters keep free; Python's own `min`, `max` and `round` would freeze them."""
 
 from typing import cast
 

@@ -6,19 +6,21 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segcli.engine.backends.exported import ExportedFile
-from segcli.errors import ModelError
-from segcli.io.card import CARD, ModelCard
+from segcli.engine.backends.exported import ExportedFile, Stranger
+from segcli.errors import ModelError, UsageError
+from segcli.io.card import CARD, Contract, ModelCard
+from segcli.task import Task
 
 
-def load_onnx(path: Path, stranger: ModelCard | None = None) -> ExportedFile:
+def load_onnx(path: Path, stranger: Stranger | None = None) -> ExportedFile:
     """Opens a file.
 
     Args:
         path: of `seg export onnx`, or of others.
-        stranger: what a file of others does not say itself; its contract is read off the file's ends.
+        stranger: what a file of others does not say itself; the rest is read off its input and output.
 
     Raises:
+        UsageError: if what is said of the file does not fit it.
         ModelError: if it is missing or damaged, or carries no card and none is given.
     """
     session = open_session(path)
@@ -26,7 +28,7 @@ def load_onnx(path: Path, stranger: ModelCard | None = None) -> ExportedFile:
     if text is not None:
         card = ModelCard.from_json(text, path)
     elif stranger is not None:
-        card = stranger
+        card = _card_of(session, stranger, path)
     else:
         raise ModelError(
             f"{path} carries no {CARD}, so it was not written by `seg export`; say what it is with --classes (and "
@@ -39,6 +41,35 @@ def load_onnx(path: Path, stranger: ModelCard | None = None) -> ExportedFile:
         return output
 
     return ExportedFile(run, card)
+
+
+def _card_of(session: Any, stranger: Stranger, path: Path) -> ModelCard:
+    """The card of a file of others: from its only input, its first output and what was said of it."""
+    image, output = session.get_inputs(), session.get_outputs()[0]
+    if len(image) != 1 or len(image[0].shape) != 4 or 3 not in (image[0].shape[1], image[0].shape[3]):
+        raise ModelError(f"{path} takes {[each.shape for each in image]}, not one batch of images with 3 channels")
+    batch, *sides = image[0].shape
+    layout = "nchw" if sides[0] == 3 else "nhwc"
+    height, width = sides[1:] if layout == "nchw" else sides[:2]
+    raw = image[0].type == "tensor(uint8)"
+    if not raw and (stranger.mean is None or stranger.std is None):
+        raise UsageError(
+            f"{path} takes {image[0].type}, so images are normalised before it: say how with --mean and --std, such as "
+            f"--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (--mean 0,0,0 --std 1,1,1 for 0 … 1)"
+        )
+    labels = len(output.shape) == 3
+    channels = None if labels else output.shape[1 if layout == "nchw" else 3]
+    if isinstance(channels, int) and channels != len(stranger.classes):
+        raise UsageError(f"--classes names {len(stranger.classes)} classes, and {path} gives {channels} channels")
+    contract = Contract(
+        layout, "labels" if labels else "logits", (height, width) if isinstance(height, int) else None,
+        batch if isinstance(batch, int) else None, raw_pixels=raw,
+    )  # fmt: skip
+    nothing, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return ModelCard(
+        Task.of(stranger.classes), "unknown", "unknown", None, stranger.mean or nothing, stranger.std or one,
+        contract=contract,
+    )  # fmt: skip
 
 
 def open_session(path: Path) -> Any:

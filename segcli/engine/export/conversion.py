@@ -68,7 +68,7 @@ def convert(
         if difference <= TOLERANCE:
             return model, route
         reasons.append(
-            f"{route}: at sizes other than the traced one it differs from torch by {difference:.2g} of the largest value"
+            f"{route}: at sizes other than the traced one it differs from torch by {difference:.2g} of the largest"
         )
     cure = "choose another encoder" if contract.size else "an encoder that takes one size only needs --size HxW"
     raise ExportError(f"{network.network.model.name} does not export to ONNX ({'; '.join(reasons)}); {cure}")
@@ -144,7 +144,7 @@ def _capture(network: Deployed, contract: Contract) -> ModelProto:
 
 
 def _output_axes(network: Deployed, axes: dict[int, str]) -> dict[int, str]:
-    """The free axes of the output: those of the image, one place to the left where there are no channels before them."""
+    """The free axes of the output: those of the image, one place to the left where no channels stand before them."""
     if network.output == "labels" and not network.channels_last:
         return {axis - (axis > 0): name for axis, name in axes.items()}
     return axes

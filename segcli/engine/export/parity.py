@@ -141,7 +141,9 @@ def compare(
                     f"the exported file fails on {len(batch)} images of {size[1]}×{size[0]}: {reason}"
                 ) from error
             if truth.shape != given.shape:
-                raise ExportError(f"the exported file gives an array of {given.shape} where the model gives {truth.shape}")
+                raise ExportError(
+                    f"the exported file gives an array of {given.shape} where the model gives {truth.shape}"
+                )
             tally.add(*_comparable(file.contract.output, truth, given))
             if len(found) == 0:
                 times[0].append(seconds)
@@ -192,12 +194,12 @@ def refuse_disagreement(parity: Parity, resizes: bool) -> None:
         at = f"at {agreement.size[1]}×{agreement.size[0]} in batches of {agreement.batch}"
         if not agreement.labels >= 1 - parity.tolerance:
             raise ExportError(
-                f"the exported file gives other labels than the model on {1 - agreement.labels:.2%} of the pixels {at}, "
+                f"the file gives other labels than the model on {1 - agreement.labels:.3%} of the pixels {at}, "
                 f"more than the {parity.tolerance:.2%} of --tolerance; {parity.path} is not written"
             )
         if agreement.relative is not None and not agreement.relative <= allowed:
             raise ExportError(
-                f"the exported file's logits differ from the model's by {agreement.relative:.2g} of the largest {at}, "
+                f"the file's logits differ from the model's by {agreement.relative:.2g} of the largest {at}, "
                 f"more than {allowed:g}; {parity.path} is not written"
             )
 

@@ -51,7 +51,9 @@ def to_program(network: Deployed, contract: Contract) -> ExportedProgram:
             warnings.simplefilter("ignore")
             return torch.export.export(network, (example(contract),), dynamic_shapes=(dynamic,))
     except Exception as error:  # torch.export raises types of its own, over a dozen in all
-        raise ExportError(f"{network.network.model.name} cannot be captured by torch.export: {first_line(error)}") from error
+        raise ExportError(
+            f"{network.network.model.name} cannot be captured by torch.export: {first_line(error)}"
+        ) from error
 
 
 def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, contract: Contract) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from segcli.engine.backends.exported import ExportedFile
+from segcli.engine.backends.exported import ExportedFile, Stranger
 from segcli.engine.prediction.one_size import OneSize
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
-from segcli.io.card import Inference, ModelCard
+from segcli.io.card import Inference
 from segcli.io.formats import format_of
 from segcli.parallel import Progress, silent
 
@@ -18,7 +18,7 @@ def load_predictor(
     device: str = "auto",
     size: int | tuple[int, int] | None = None,
     precision: str = "auto",
-    stranger: ModelCard | None = None,
+    stranger: Stranger | None = None,
     progress: Progress = silent,
 ) -> Predictor:
     """Loads a bundle or an exported file as a predictor.
@@ -66,7 +66,7 @@ def of_any_size(file: ExportedFile, size: int | tuple[int, int] | None = None, p
     return inner if contract.resizes else Resizing(inner, inference)
 
 
-def _load_onnx(path: Path, progress: Progress = silent, stranger: ModelCard | None = None) -> ExportedFile:
+def _load_onnx(path: Path, progress: Progress = silent, stranger: Stranger | None = None) -> ExportedFile:
     from segcli.engine.backends.onnxruntime import load_onnx
 
     return load_onnx(path, stranger)
