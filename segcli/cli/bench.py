@@ -56,10 +56,15 @@ def bench(
     ] = None,
     warm_up: Annotated[
         int,
-        typer.Option("--warm-up", metavar="N", min=0, help="Predictions before those that count.", rich_help_panel=help.COMPUTES),
+        typer.Option(
+            "--warm-up", metavar="N", min=0, help="Predictions before those that count.", rich_help_panel=help.COMPUTES
+        ),
     ] = 3,
     repeats: Annotated[
-        int, typer.Option("--repeats", metavar="N", min=2, help="Predictions that count.", rich_help_panel=help.COMPUTES)
+        int,
+        typer.Option(
+            "--repeats", metavar="N", min=2, help="Predictions that count.", rich_help_panel=help.COMPUTES
+        ),
     ] = 20,
     device: options.Device = "auto",
     precision: options.Precision = "auto",

@@ -16,3 +16,4 @@ KINDS = (
     "architectures", "encoders", "weights", "losses", "optimizers", "schedulers", "augmentations", "layouts", "recipes",
     "targets", "runs",
 )  # fmt: skip
+TARGETS = ("onnx", "openvino", "torch", "tflite", "savedmodel")

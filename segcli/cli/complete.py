@@ -44,6 +44,11 @@ def split_files(incomplete: str) -> list[str]:
     return [f"{split}=" for split in choices.SPLITS]
 
 
+def targets(incomplete: str) -> list[str]:
+    """The targets of an export."""
+    return [*choices.TARGETS]
+
+
 def variants(incomplete: str) -> list[str]:
     """The variants of layouts."""
     return [*choices.VARIANTS]

@@ -102,11 +102,10 @@ def _recipes() -> "list[Entry]":
 
 
 def _targets() -> "list[Entry]":
-    from segcli.cli.export import app
     from segcli.components.catalogue import Entry
+    from segcli.engine.export.targets import TARGETS
 
-    group = typer.main.get_group(app)
-    return [Entry(name, {"what it is": command.help or ""}) for name, command in group.commands.items()]
+    return [Entry(target.name, {"what it is": target.summary}) for target in TARGETS]
 
 
 def _runs() -> "list[Entry]":

@@ -7,11 +7,13 @@ import typer
 
 from segcli.cli import choices, complete, help, recipes
 from segcli.errors import UsageError, did_you_mean
+from segcli.task import check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from segcli.datasets.dataset import Dataset
+    from segcli.engine.backends.exported import Stranger
     from segcli.engine.prediction.predictor import Predictor
     from segcli.io.card import ModelCard
     from segcli.parallel import Progress
@@ -40,7 +42,7 @@ Model = Annotated[
     Path | None,
     typer.Option(
         "--model", "-m", metavar="MODEL", rich_help_panel=help.READS, autocompletion=complete.models,
-        help="A run, a bundle or an .onnx file. [default: the newest run's best]",
+        help="A run, a bundle or an exported file. [default: the newest run's best]",
     ),
 ]  # fmt: skip
 Bundle = Annotated[
@@ -140,6 +142,32 @@ def find_config(config: Path | None, named: Path | None, command: str) -> Path:
     return recipes.find_config(given)
 
 
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="A,B,…",
+        rich_help_panel=help.READS,
+        help="Of an ONNX file that seg did not write: its classes, in order.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        metavar="R,G,B",
+        rich_help_panel=help.READS,
+        help="The mean that such a file's images are normalised by, of 0 … 1.",
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        "--std", metavar="R,G,B", rich_help_panel=help.READS, help="The standard deviation that they are normalised by."
+    ),
+]
+
+
 def find_model(given: Path | None) -> Path:
     """The model that -m means; says which where it was not given."""
     from segcli.cli import render
@@ -158,20 +186,46 @@ def load(
     tta: bool = False,
     policy: str | None = None,
     size: str | None = None,
+    stranger: "Stranger | None" = None,
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
     from segcli.cli import render
 
     sides = parse_size(size)
-    with render.waiting("loading the model"):
+    with render.progress() as progress:
         from segcli.engine.prediction.load import load_predictor
         from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
 
         wanted = find_policy(policy) if policy else None
-        predictor = load_predictor(model, device, sides, precision)
+        predictor = load_predictor(model, device, sides, precision, stranger, progress)
     if wanted is None and tta:
         wanted = find_policy(predictor.card.tta or DEFAULT)
     return with_policy(predictor, wanted) if wanted else predictor
+
+
+def parse_stranger(classes: str | None, mean: str | None, std: str | None) -> "Stranger | None":
+    """What the options say of an ONNX file that seg did not write; None where they say nothing."""
+    from segcli.engine.backends.exported import Stranger
+
+    if classes is None:
+        if mean or std:
+            raise UsageError("--mean and --std tell of an ONNX file that seg did not write; give its --classes too")
+        return None
+    names = tuple(name.strip() for name in classes.split(","))
+    try:
+        check_classes(names)
+    except ValueError as error:
+        raise UsageError(f"--classes {classes}: {error}") from None
+    return Stranger(names, _channels(mean, "--mean"), _channels(std, "--std"))
+
+
+def _channels(text: str | None, option: str) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    values = numbers(text, option)
+    if len(values) != 3:
+        raise UsageError(f"{option} {text}: expected three numbers, of red, green and blue")
+    return values[0], values[1], values[2]
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

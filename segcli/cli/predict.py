@@ -35,6 +35,9 @@ def predict(
     size: options.Size = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
 ) -> None:
     """Predict images: index masks with a palette, and overlays."""
     from segcli.engine.prediction.predict import predict_files
@@ -47,7 +50,7 @@ def predict(
             raise UsageError(f"--save {save}: unknown product {product!r}; {did_you_mean(product, PRODUCTS)}")
     images = find_sources(sources)
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, tta, tta_policy, size)
+    predictor = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
     folder = output or _default_output(path)
     done: list[Predicted] = []
     failed: list[DataError] = []

@@ -249,13 +249,22 @@ def _figure(value: float) -> str:
 
 
 def parity_table(parity: "Parity") -> None:
-    """Prints how far an exported file agrees with its model."""
-    table = new_table(f"agreement with the model on {parity.images}")
-    for name in ("size", "images", "equal labels", "largest difference of logits"):
+    """Prints how far an exported file agrees with its model, and what it costs."""
+    table = new_table(f"{parity.precision} file against the model in fp32, on {parity.images}")
+    compared = "probabilities" if parity.output == "probabilities" else "logits"
+    for name in ("size", "batch", "images", "equal labels", f"largest difference of {compared}"):
         table.add_column(name, justify="right")
     for agreement in parity.agreements:
         table.add_row(
-            f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.num_images), f"{agreement.labels:.3%}",
-            f"{agreement.difference:.2g}",
+            f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.batch), str(agreement.num_images),
+            f"{agreement.labels:.3%}", "–" if agreement.difference is None else f"{agreement.difference:.2g}",
         )  # fmt: skip
-    show_table(table, console_on(stderr=False))
+    console = console_on(stderr=False)
+    show_table(table, console)
+    costs = new_table()
+    for name in ("", "mIoU", "ms/image", "size"):
+        costs.add_column(name, justify="right" if name else "left")
+    for place, (name, num_bytes) in enumerate((("model", parity.model_bytes), ("file", parity.num_bytes))):
+        miou = "–" if parity.miou is None else _figure(parity.miou[place])
+        costs.add_row(name, miou, f"{parity.milliseconds[place]:.0f}", f"{num_bytes / 1e6:.1f} MB")
+    show_table(costs, console)

@@ -30,6 +30,9 @@ def tta(
     size: options.Size = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare test-time augmentation policies: mIoU against cost."""
@@ -40,7 +43,7 @@ def tta(
     path = options.find_model(model)
     if save and path.is_file():
         raise UsageError(f"--save changes a bundle, and {path} is an exported file; give the bundle and export again")
-    predictor = options.load(path, device, precision, size=size)
+    predictor = options.load(path, device, precision, size=size, stranger=options.parse_stranger(classes, mean, std))
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
         trials = compare(predictor, dataset.split(split), chosen, progress)

@@ -44,6 +44,9 @@ def visualize(
     size: options.Size = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
 ) -> None:
     """Draw predictions: overlays, or panels beside the truth."""
     if overlay and panel:
@@ -56,7 +59,7 @@ def visualize(
 
     found = find_sources(sources) if sources else None
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, size=size)
+    predictor = options.load(path, device, precision, size=size, stranger=options.parse_stranger(classes, mean, std))
     folder = output or output_folder(path, "visualize")
     with render.progress() as progress:
         if found is not None:

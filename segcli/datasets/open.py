@@ -76,6 +76,8 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
         UsageError: if it is not there.
         DataError: if its classes are not the model's.
     """
+    if given is None and "dataset" not in card.data:
+        raise UsageError("the model does not say what it was trained on; give a dataset with -d")
     if given is None:
         try:
             dataset = _as_trained(card, open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress))
@@ -139,12 +141,12 @@ def open_source(root: Path, layout: str | None = None, options: Options | None =
 
 def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
     """Opens images/ and masks/ as a val split whose values mean what they meant in training."""
-    trained_on = DatasetConfig.model_validate(card.data["dataset"])
     folders = {"val": (given / "images", given / "masks")}
-    task = card.task
-    return open_folders(
-        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress, NOWHERE
-    )
+    task, ignore_index, value_map = card.task, None, None
+    if "dataset" in card.data:
+        trained_on = DatasetConfig.model_validate(card.data["dataset"])
+        ignore_index, value_map = trained_on.ignore_index, trained_on.map
+    return open_folders(given.name, folders, task.classes, task.palette, ignore_index, value_map, progress, NOWHERE)
 
 
 def _listed(task: Task) -> str:

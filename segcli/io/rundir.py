@@ -10,6 +10,7 @@ from typing import Any
 from segcli.errors import ConfigError, ModelError, UsageError, did_you_mean
 from segcli.io.card import CARD
 from segcli.io.files import replacing, write_text
+from segcli.io.formats import format_of
 from segcli.yamlfile import read_yaml
 
 LAST = "last"
@@ -125,8 +126,10 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
         return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
     for path in (given, output_dir / given):
-        if path.is_file() and path.suffix.lower() == ".onnx":
+        if format_of(path):
             return path
+        if path.is_file() and format_of(path.parent):  # such as the model.xml that other tools ask for
+            return path.parent
         if path.is_file() and path.name == LAST:
             path = path.parent / path.read_text(encoding="utf-8").strip()
         for folder in (path, path / "best"):
@@ -134,9 +137,9 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
                 return folder
     if not given.exists():
         hint = did_you_mean(str(given), _run_names(output_dir))
-        say = hint if hint.startswith("did you mean") else "MODEL is a run, a bundle or an .onnx file"
+        say = hint if hint.startswith("did you mean") else "MODEL is a run, a bundle or an exported file"
         raise ModelError(f"{given}: no such file or folder; {say}")
-    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an .onnx file")
+    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an exported file")
 
 
 @dataclass(frozen=True)
