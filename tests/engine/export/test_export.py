@@ -239,7 +239,7 @@ def test_the_tolerance_is_what_is_asked_for(bundle: Path, tmp_path: Path) -> Non
         network.model.segmentation_head[0].bias.data[0] += 9
         return network
 
-    with pytest.raises(ExportError, match=r"other labels .* more than the 0.100% of --tolerance; .* is not written"):
+    with pytest.raises(ExportError, match=r"other labels .* more than the 0.10% of --tolerance; .* is not written"):
         export_model(spoilt(other_bias), bundle, tmp_path / "m.onnx", Wanted(output="labels", verify=1))
     assert list(tmp_path.iterdir()) == []
     export_model(spoilt(other_bias), bundle, tmp_path / "m.onnx", Wanted(output="labels", verify=1, tolerance=1.0))
