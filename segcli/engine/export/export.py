@@ -84,9 +84,10 @@ def export_model(
         progress("converting", 1, 1)
         reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
         found, milliseconds, miou = _check(reference, target.load(staged), samples, own, progress)
+        tolerance = default_tolerance(wanted.precision, contract) if wanted.tolerance is None else wanted.tolerance
         parity = Parity(
-            path, wanted.precision, default_tolerance(wanted.precision, contract) if wanted.tolerance is None else wanted.tolerance, found,
-            origin, milliseconds, _size(staged), _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
+            path, wanted.precision, tolerance, found, origin, milliseconds, _size(staged),
+            _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
         )  # fmt: skip
         refuse_disagreement(parity, contract.resizes)
     write_text(parity.report, json.dumps(parity.to_json(), indent=2))
