@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from segcli.nn.network import SegmentationNetwork
 from segcli.nn.pooling import exportable, resampling_matrix
-from segcli.nn.sizes import divided, smaller
+from segcli.nn.sizes import divided, larger, smaller
 
 
 class Deployed(nn.Module):
@@ -75,4 +75,4 @@ def network_size(resize: int | tuple[int, int] | None, height: int, width: int) 
         return divided(height * resize, short), divided(width * resize, short)
     new_height = smaller(resize[0], divided(height * resize[1], width))
     new_width = smaller(resize[1], divided(width * resize[0], height))
-    return new_height, new_width
+    return larger(new_height, 1), larger(new_width, 1)

@@ -103,7 +103,7 @@ def test_the_names_on_offer_are_those_that_there_are() -> None:
 
     assert set(choices.LAYOUTS) == LAYOUTS.keys()
     assert choices.SPLITS == SPLITS
-    assert choices.TARGETS == tuple(target.name for target in TARGETS)
+    assert list(choices.TARGETS) == [target.name for target in TARGETS]
     assert list(choices.POLICIES) == list(POLICIES)
     assert set(choices.VARIANTS) == {variant for layout in LAYOUTS.values() for variant in layout.variants}
     assert set(choices.KINDS) == {*KINDS, "layouts", "recipes", "targets", "runs"}

@@ -82,7 +82,7 @@ class ExportedFile:
     def _batched(self, images: NDArray[Any]) -> NDArray[Any]:
         number = self.contract.batch
         if number is None or number == len(images):
-            return self._logits(self.run(self._laid_out(images)))
+            return np.asarray(self._logits(self.run(self._laid_out(images))))
         # A file of one batch size gets the images in such batches, the last one filled up with its last image.
         batches = [images[start : start + number] for start in range(0, len(images), number)]
         filled = [np.concatenate([batch, *[batch[-1:]] * (number - len(batch))]) for batch in batches]

@@ -14,7 +14,7 @@ from segcli.datasets.open import open_for_model
 from segcli.engine.backends.exported import ExportedFile
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.export.parity import LABELS, Agreement, Parity, compare, refuse_disagreement
+from segcli.engine.export.parity import Agreement, Parity, compare, default_tolerance, refuse_disagreement
 from segcli.engine.export.targets import Job, Target
 from segcli.engine.prediction.load import of_any_size
 from segcli.engine.prediction.predictor import Predictor
@@ -86,9 +86,10 @@ def export_model(
         progress("converting", 1, 1)
         reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
         found, milliseconds, miou = _check(reference, target.load(staged), samples, own, progress)
+        tolerance = default_tolerance(wanted.precision, contract) if wanted.tolerance is None else wanted.tolerance
         parity = Parity(
-            path, wanted.precision, LABELS[wanted.precision] if wanted.tolerance is None else wanted.tolerance, found,
-            origin, milliseconds, _size(staged), _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
+            path, wanted.precision, tolerance, found, origin, milliseconds, _size(staged),
+            _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
         )  # fmt: skip
         refuse_disagreement(parity, contract.resizes)
     write_text(parity.report, json.dumps(parity.to_json(), indent=2))

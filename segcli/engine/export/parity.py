@@ -15,6 +15,7 @@ from segcli.engine.backends.exported import ExportedFile
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import Resizing, resize_images
 from segcli.errors import ExportError
+from segcli.io.card import Contract
 from segcli.io.images import Pixels
 from segcli.parallel import Progress, silent
 
@@ -24,7 +25,7 @@ LABELS = {"fp32": 0.001, "fp16": 0.005}
 DIFFERENCE = {"fp32": 0.002, "fp16": 0.1}
 """Largest difference of logits, in parts of the largest logit. Rounding stays far below; wrong padding does not."""
 
-RESIZED_DIFFERENCE = 0.1
+RESIZED_LABELS, RESIZED_DIFFERENCE = 0.005, 0.1
 """The same where the file resizes: a pixel that is rounded the other way is 1/255 off."""
 
 BATCH = 3
@@ -107,6 +108,11 @@ class _Tally:
         self.equal += int((truth.argmax(axis=1) == found.argmax(axis=1)).sum())
         self.difference = max(self.difference, float(np.abs(truth - found).max()))
         self.largest = max(self.largest, float(np.abs(truth).max()))
+
+
+def default_tolerance(precision: str, contract: Contract) -> float:
+    """The share of labels that may differ where nobody says another."""
+    return max(LABELS[precision], RESIZED_LABELS if contract.resizes else 0.0)
 
 
 def compare(

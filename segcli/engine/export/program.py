@@ -47,7 +47,8 @@ def to_program(network: Deployed, contract: Contract) -> ExportedProgram:
     dynamic = dict.fromkeys(free_axes(contract), Dim.DYNAMIC)
     try:
         # Sizes are taken as unknown, so that no layer is told "not a multiple of 32" of the traced one.
-        with symbolic_shapes.patch(backed_size_oblivious=True), warnings.catch_warnings():
+        oblivious = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # torch sets it late
+        with oblivious, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(network, (example(contract),), dynamic_shapes=(dynamic,))
     except Exception as error:  # torch.export raises types of its own, over a dozen in all

@@ -36,15 +36,18 @@ SMALL = {
 ONNX = find_target("onnx")
 
 
-def small_network(seed: int = 0) -> SegmentationNetwork:
-    """A Unet of stride 8 whose batch norms have seen images."""
-    torch.manual_seed(seed)
+def small_network() -> SegmentationNetwork:
+    """A Unet of stride 8 that has learnt the colours: on random weights a rounding turns labels over."""
+    torch.manual_seed(0)
     options = ModelOptions(encoder_depth=3, decoder_channels=(16, 8, 8))
     network = build_network("Unet", "resnet18", None, options, Task.of("abc")).train()
-    with torch.no_grad():
-        for number in range(20):
-            images = np.stack([draw_pair(4 * number + index)[0] for index in range(4)])
-            network(torch.from_numpy(images).permute(0, 3, 1, 2))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for number in range(30):
+        images, masks = (np.stack(each) for each in zip(*(draw_pair(4 * number + i) for i in range(4)), strict=True))
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2))
+        optimizer.zero_grad()
+        functional.cross_entropy(logits, torch.from_numpy(masks).long()).backward()
+        optimizer.step()
     return network.eval()
 
 
@@ -165,7 +168,7 @@ def test_a_file_of_any_contract_gives_the_models_masks(bundle: Path, tmp_path: P
     for height, width in ((96, 134), (40, 56)):
         picture, _ = draw_pair(5, height, width)
         same = predict_mask(expected, picture) == predict_mask(found, picture)
-        assert same.mean() > (0.99 if wanted.size is None else 0.95)  # a file of one size pads, which shows at borders
+        assert same.mean() > 0.97  # labels are enlarged without their logits, and one size pads: borders move a little
 
 
 def test_a_file_of_one_size_takes_larger_and_smaller_images(bundle: Path, tmp_path: Path) -> None:
@@ -236,7 +239,7 @@ def test_the_tolerance_is_what_is_asked_for(bundle: Path, tmp_path: Path) -> Non
         network.model.segmentation_head[0].bias.data[0] += 9
         return network
 
-    with pytest.raises(ExportError, match=r"other labels .* more than the 0.100% of --tolerance; .* is not written"):
+    with pytest.raises(ExportError, match=r"other labels .* more than the 0.10% of --tolerance; .* is not written"):
         export_model(spoilt(other_bias), bundle, tmp_path / "m.onnx", Wanted(output="labels", verify=1))
     assert list(tmp_path.iterdir()) == []
     export_model(spoilt(other_bias), bundle, tmp_path / "m.onnx", Wanted(output="labels", verify=1, tolerance=1.0))
