@@ -210,6 +210,7 @@ def test_a_folder_without_splits_is_still_to_be_dealt(tmp_path: Path) -> None:
         ("voc", ["--classes", "a,b"], "voc knows its own folders, classes and splits"),
         ("camvid", ["--variant", "x"], "--variant x: camvid has none"),
         ("cityscapes", ["--variant", "x"], "--variant x: cityscapes has fine and coarse"),
+        ("coco", ["--variant", "panoptics"], "--variant panoptics: coco has instances and panoptic"),
         ("folder", ["--names", "trainfile"], "expected train=FILE"),
         ("vok", [], "did you mean voc"),
     ],
