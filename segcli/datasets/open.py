@@ -36,10 +36,9 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
     """
     if section.embedded is not None:
         return shapes.dataset()
-    if section.root is not None:
-        refuse_missing(section)
-        return open_prepared(section.root)
     refuse_missing(section)
+    if section.root is not None:
+        return open_prepared(section.root)
     folders = {}
     for split in ("train", "val", "test"):
         images, masks = getattr(section, f"{split}_images_dir"), getattr(section, f"{split}_masks_dir")
@@ -47,8 +46,16 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
             folders[split] = (images, masks)
     above = folders["train"][0].resolve().parents
     name = next((folder.name for folder in above if folder.name.lower() not in _PLAIN_NAMES), "")
-    return open_folders(
-        name or "dataset", folders, section.classes, section.palette, section.ignore_index, section.map, progress
+    options = _as_options(section, section.classes, section.palette, IN_CONFIG)
+    return open_folders(name or "dataset", folders, options, progress)
+
+
+def _as_options(
+    section: DatasetConfig, classes: Classes, palette: Sequence[Colour] | None, spelling: Spelling
+) -> Options:
+    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
+    return Options(
+        palette=colours, classes=classes, ignore_index=section.ignore_index, value_map=section.map, spelling=spelling
     )
 
 
@@ -143,10 +150,8 @@ def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
     """Opens images/ and masks/ as a val split whose values mean what they meant in training."""
     trained_on = DatasetConfig.model_validate(card.data["dataset"])
     folders = {"val": (given / "images", given / "masks")}
-    task = card.task
-    return open_folders(
-        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress, NOWHERE
-    )
+    options = _as_options(trained_on, card.task.classes, card.task.palette, NOWHERE)
+    return open_folders(given.name, folders, options, progress)
 
 
 def _listed(task: Task) -> str:
@@ -167,27 +172,15 @@ def _how_to_prepare(root: Path) -> str:
 
 
 def open_folders(
-    name: str,
-    folders: Mapping[str, tuple[Path, Path | None]],
-    classes: Classes = None,
-    palette: Sequence[Colour] | None = None,
-    ignore_index: int | None = None,
-    value_map: Mapping[int, int] | None = None,
-    progress: Progress = silent,
-    spelling: Spelling = IN_CONFIG,
+    name: str, folders: Mapping[str, tuple[Path, Path | None]], options: Options, progress: Progress = silent
 ) -> Dataset:
     """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
 
     Args:
         name: what to call it.
         folders: by split, the folder of images and that of masks; None where there are no masks.
-        classes: names, or their number; None counts them over all splits.
-        palette: a colour a class.
-        ignore_index: the mask value that is ignored; None is 255 (65535 beyond 255 classes), and lets masks of one
-            value and 255 be refused.
-        value_map: what other values mean.
+        options: what the values in the masks mean.
         progress: told of each pair looked at.
-        spelling: how whoever asked for it can say what values mean.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
@@ -196,10 +189,6 @@ def open_folders(
     for split, (images, masks) in folders.items():
         splits[split], findings = match_pairs(images, masks) if masks else list_images(images)
         alone += findings
-    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
-    options = Options(
-        palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {}, spelling=spelling
-    )
     origin = os.path.commonpath([images.resolve() for images, _ in folders.values()])
     source = Source(name, origin, splits, findings=alone)
     found = survey(source, options, progress, LookCache(source))
@@ -210,15 +199,8 @@ def open_folders(
     held = {
         split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()
     }
-    return Dataset(
-        name,
-        encoding.task,
-        found.samples(),
-        found.class_figures(),
-        _fingerprint(found),
-        remarks=_few(remarks),
-        held=held,
-    )
+    figures, remarks = found.class_figures(), _few(remarks)
+    return Dataset(name, encoding.task, found.samples(), figures, _fingerprint(found), remarks=remarks, held=held)
 
 
 def _fingerprint(found: Survey) -> str:
@@ -247,11 +229,7 @@ def _how_to_check(folders: Mapping[str, tuple[Path, Path | None]], options: Opti
     for images, masks in folders.values():
         if masks is not None:
             root = Path(os.path.commonpath([images.resolve(), masks.resolve()]))
-            names = [
-                "--images",
-                os.path.relpath(images.resolve(), root),
-                "--masks",
-                os.path.relpath(masks.resolve(), root),
-            ]
-            commands.append(check_command(root, " ".join([shlex.join(names), *said])))
+            below = [os.path.relpath(folder.resolve(), root) for folder in (images, masks)]
+            names = shlex.join(["--images", below[0], "--masks", below[1]])
+            commands.append(check_command(root, " ".join([names, *said])))
     return "; ".join(commands)

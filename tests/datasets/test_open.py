@@ -13,6 +13,7 @@ from PIL import Image
 from segcli.config import DatasetConfig
 from segcli.datasets.check.report import check
 from segcli.datasets.dataset import Dataset
+from segcli.datasets.layouts.base import Options
 from segcli.datasets.open import open_dataset, open_folders, open_source
 from segcli.errors import DataError, SegError
 
@@ -139,7 +140,7 @@ class Told(list[str]):
 def looks_again(root: Path) -> int:
     told = Told()
     folders = {split: (root / split / "images", root / split / "masks") for split in ("train", "val")}
-    open_folders("x", folders, progress=told)
+    open_folders("x", folders, Options(), told)
     return len(told)
 
 
