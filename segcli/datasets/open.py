@@ -10,7 +10,7 @@ from segcli.config import DatasetConfig
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import Severity, check_command, refuse_errors, severity_of
 from segcli.datasets.check.scan import LookCache
-from segcli.datasets.dataset import Dataset, classes_among, fingerprint
+from segcli.datasets.dataset import Dataset, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
 from segcli.datasets.layouts import LAYOUTS, shapes
@@ -197,7 +197,7 @@ def open_folders(
     remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
     encoding = found.settled()
     held = {
-        split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()
+        split: [encoding.classes_among(look.values or {}) for look in looks] for split, looks in found.looks.items()
     }
     figures, remarks = found.class_figures(), _few(remarks)
     return Dataset(name, encoding.task, found.samples(), figures, _fingerprint(found), remarks=remarks, held=held)

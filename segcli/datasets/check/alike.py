@@ -89,7 +89,7 @@ def _within(
     until: Places, parts: csr_array, other_parts: csr_array, words: Words, other_words: Words
 ) -> Iterator[Compared]:
     """Compares the pairs that share a part, some rows at a time."""
-    starts = np.searchsorted(until, np.arange(0, until[-1] + 1, _AT_ONCE))
+    starts = np.searchsorted(until, np.arange(1, until[-1] + 1, _AT_ONCE))
     for first, end in pairwise([*starts.tolist(), len(words)]):
         shared = (parts[first:end] @ other_parts).tocoo()
         one, other = shared.row + first, shared.col

@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -56,6 +56,19 @@ class Look:
     likeness: int
     findings: tuple[Finding, ...] = ()
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a finding of a kind."""
+        return any(finding.kind == kind for finding in self.findings)
+
+    @property
+    def broken(self) -> bool:
+        """Whether something is wrong with the pair by itself."""
+        return any(severity_of(finding) is Severity.ERROR for finding in self.findings)
+
+
+Looks = Mapping[str, Sequence[Look]]
+"""By split, what was seen of each pair."""
+
 
 def inspect(
     splits: Mapping[str, Sequence[Pair | Sample]],
@@ -65,17 +78,18 @@ def inspect(
 ) -> dict[str, list[Look]]:
     """Looks at every pair, by several processes; gives the looks by split in the pairs' order."""
     items = [item for found in splits.values() for item in found]
-    seen = [memory and memory.get(item) for item in items]
+    seen = [memory.get(item) if memory else None for item in items]
     new = [item for item, look in zip(items, seen, strict=True) if look is None]
-    fresh = zip(new, each(look_at, new, "checking files", progress, processes), strict=True)
-    looks = iter([look or _remember(memory, *next(fresh)) for look in seen])
-    return {split: list(islice(looks, len(found))) for split, found in splits.items()}
-
-
-def _remember(memory: "LookCache | None", item: Pair | Sample, look: Look) -> Look:
-    if memory:
-        memory.put(item, look)
-    return look
+    fresh = each(look_at, new, "checking files", progress, processes)
+    looks = []
+    for item, look in zip(items, seen, strict=True):
+        if look is None:
+            look = next(fresh)
+            if memory:
+                memory.put(item, look)
+        looks.append(look)
+    ordered = iter(looks)
+    return {split: list(islice(ordered, len(found))) for split, found in splits.items()}
 
 
 def look_at(item: Pair | Sample) -> Look:
@@ -144,9 +158,15 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
 
 
-def broken(look: Look) -> bool:
-    """Whether something is wrong with a pair by itself."""
-    return any(severity_of(finding) is Severity.ERROR for finding in look.findings)
+def seen_pairs(source: Source, looks: Looks) -> Iterator[tuple[Pair | Sample, Look]]:
+    """The pairs of all splits with what was seen of them."""
+    for split, items in source.splits.items():
+        yield from zip(items, looks[split], strict=True)
+
+
+def mask_path(item: Pair | Sample) -> Path:
+    """The file of a mask, or what a mask that is made is called."""
+    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
 
 
 class LookCache:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, broken, files_of, look_closely
-from segcli.datasets.dataset import Dataset, Sample, classes_among
+from segcli.datasets.check.scan import Look, LookCache, files_of, look_closely
+from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.pairing import is_plain
@@ -238,7 +238,7 @@ class _PairWriter:
             FileProblem: if a file of the pair is gone.
         """
         look, seen = (job.look, None) if job.look else look_closely(job.item)
-        if broken(look) or any(self.encoding.meaning(value) is None for value in look.values or ()):
+        if look.broken or any(self.encoding.meaning(value) is None for value in look.values or ()):
             return look, []
         job = replace(job, look=look)
         try:
@@ -274,7 +274,7 @@ class _PairWriter:
 
     def _write_mask(self, job: _Job, mask: Mask, look: Look, source: Path | None) -> FileRow:
         row = self._write_png("masks", job, encode_mask(mask, self.encoding.task.palette), source)
-        return replace(row, classes=classes_among(look.values or {}, self.encoding))
+        return replace(row, classes=self.encoding.classes_among(look.values or {}))
 
     def _write_png(self, kind: str, job: _Job, content: bytes, source: Path | None) -> FileRow:
         path = self.folder / kind / f"{job.stem}.png"

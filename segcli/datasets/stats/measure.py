@@ -175,8 +175,7 @@ def _figures(
     sizes = Counter(look.size for look in looks if look.size)
     mean, square = channels / max(sum(height * width * count for (height, width), count in sizes.items()), 1)
     std = np.sqrt(np.maximum(square - mean**2, 0))
-    held = sum((Counter(look.values) for look in looks if look.values), Counter[int]())
-    ignored = sum(count for value, count in held.items() if encoding.meaning(value) == encoding.task.ignore_index)
+    ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
     by_number = dict(sizes.most_common())
     return SplitFigures(by_number, tuple(mean.tolist()), tuple(std.tolist()), classes, objects.tolist(), ignored)
 

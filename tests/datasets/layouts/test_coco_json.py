@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotated import HEIGHT, WIDTH, box, drawn, names, numbers, pair_of, picture
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -15,15 +16,8 @@ from segcli.datasets.layouts.rasterise import run_lengths
 from segcli.errors import DataError, UsageError
 from segcli.task import Task
 
-HEIGHT, WIDTH = 8, 10
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 ONE = "annotations/instances_train.json"
-
-
-def box(top: int, bottom: int, left: int, right: int, value: int = 1) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[top:bottom, left:right] = value
-    return mask
 
 
 def outline(top: int, bottom: int, left: int, right: int) -> list[int]:
@@ -51,12 +45,6 @@ def write(file: Path, annotations: Any = (CAT,), images: Any = None, categories:
     return file
 
 
-def picture(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-    return path
-
-
 def found(root: Path, *annotations: dict[str, Any], classes: Any = None, **parts: Any) -> Source:
     """The source of a train file with one image."""
     write(root / ONE, annotations, **parts)
@@ -67,30 +55,6 @@ def found(root: Path, *annotations: dict[str, Any], classes: Any = None, **parts
 def task(source: Source) -> Task:
     assert source.task is not None
     return source.task
-
-
-def pair_of(source: Source) -> Pair:
-    ((pair,),) = source.splits.values()
-    assert isinstance(pair, Pair)
-    return pair
-
-
-def drawn(source: Source) -> list[list[int]]:
-    mask = pair_of(source).mask
-    assert mask is not None
-    return mask.values(HEIGHT, WIDTH).tolist()
-
-
-def numbers(source: Source) -> list[list[int]]:
-    mask = pair_of(source).mask
-    assert mask is not None
-    instances = mask.instances(HEIGHT, WIDTH)
-    assert instances is not None
-    return instances.tolist()
-
-
-def names(source: Source) -> dict[str, list[str]]:
-    return {split: [pair.name for pair in pairs] for split, pairs in source.splits.items()}
 
 
 def counts(bits: np.ndarray) -> list[int]:
