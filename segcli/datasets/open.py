@@ -85,12 +85,15 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
     """
     if given is None:
         try:
-            dataset = _as_trained(card, open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress))
+            dataset = open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress)
         except UsageError as error:
             raise UsageError(
                 f"the dataset that the model was trained on is not here ({str(error).splitlines()[0]}); "
                 f"go to the folder it was trained in, or give a dataset with -d"
             ) from None
+        if card.data.get("fingerprint") != dataset.fingerprint:
+            remark = "the data has changed since the model was trained on it; figures may not compare"
+            dataset = replace(dataset, remarks=[*dataset.remarks, remark])
     elif is_prepared(given):
         dataset = open_prepared(given, card.task.ignore_index)
     elif (given / "images").is_dir() and (given / "masks").is_dir():
@@ -103,14 +106,6 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
             f"give another dataset with -d"
         )
     return dataset
-
-
-def _as_trained(card: ModelCard, dataset: Dataset) -> Dataset:
-    """The dataset, with a remark where it is no longer what the model was trained on."""
-    if card.data.get("fingerprint") == dataset.fingerprint:
-        return dataset
-    remark = "the data has changed since the model was trained on it; figures may not compare"
-    return replace(dataset, remarks=[*dataset.remarks, remark])
 
 
 def open_source(root: Path, layout: str | None = None, options: Options | None = None) -> Source:

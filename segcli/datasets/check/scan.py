@@ -32,6 +32,8 @@ VERSION = f"1 {segcli.__version__} {PIL.__version__}"
 """Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
 _RACY = 2 * 10**9
 """Nanoseconds after which a file that changes gets another time, on any file system."""
+_KEY = 32
+"""Bytes of a line that say which pair it is of."""
 _MOST = 512 << 20
 """Bytes that all looks may fill; those of the datasets that were not opened for longest go first."""
 
@@ -184,7 +186,7 @@ class LookCache:
         self._path = cache_folder() / "looks" / f"{name.hexdigest()[:32]}.jsonl"
         self._lines: dict[bytes, bytes] = {}
         with suppress(OSError):
-            self._lines = dict(_split(line) for line in self._path.read_bytes().split(b"\n"))
+            self._lines = {line[:_KEY]: line[_KEY:] for line in self._path.read_bytes().split(b"\n")}
             os.utime(self._path)
         # By the pair itself, which its caller keeps: what was seen by this process, and the key from before that.
         self._fresh: dict[int, Look] = {}
@@ -238,11 +240,7 @@ def _key(pair: Pair) -> bytes:
         if state.st_mtime_ns > now - _RACY:
             return b""
         parts.append(f"{path} {state.st_size} {state.st_mtime_ns} {state.st_ino}")
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32].encode()
-
-
-def _split(line: bytes) -> tuple[bytes, bytes]:
-    return line[:32], line[32:]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:_KEY].encode()
 
 
 def _drop_old(folder: Path) -> None:

@@ -169,23 +169,24 @@ def run_lengths(compressed: str) -> list[int]:
 
 def rectangle(left: float, top: float, right: float, bottom: float, angle: float = 0) -> Polygon:
     """A rectangle, turned about its centre by degrees, clockwise as y points down."""
-    x, y = (left + right) / 2, (top + bottom) / 2
-    cosine, sine = cos(radians(angle)), sin(radians(angle))
-    corners = [(left - x, top - y), (right - x, top - y), (right - x, bottom - y), (left - x, bottom - y)]
-    return Polygon.of([(x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in corners])
+    centre, reach = ((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)
+    return _turned_box(*centre, *reach, cos(radians(angle)), sin(radians(angle)))
 
 
 def stroke(points: Points, width: float = 2) -> tuple[Polygon, ...]:
     """An open line of a width, in pieces: a rectangle a segment, half the width longer at both ends."""
     pieces = []
     for (x, y), (u, v) in pairwise(points):
-        half, reach = hypot(u - x, v - y) / 2, width / 2
-        along, across = ((u - x) / (2 * half), (v - y) / (2 * half)) if half else (1.0, 0.0)
-        middle_x, middle_y = (x + u) / 2, (y + v) / 2
-        ends = [(-half - reach, -reach), (half + reach, -reach), (half + reach, reach), (-half - reach, reach)]
-        corners = [(middle_x + a * along - b * across, middle_y + a * across + b * along) for a, b in ends]
-        pieces.append(Polygon.of(corners))
+        length = hypot(u - x, v - y)
+        cosine, sine = ((u - x) / length, (v - y) / length) if length else (1.0, 0.0)
+        pieces.append(_turned_box((x + u) / 2, (y + v) / 2, (length + width) / 2, width / 2, cosine, sine))
     return tuple(pieces)
+
+
+def _turned_box(x: float, y: float, along: float, across: float, cosine: float, sine: float) -> Polygon:
+    """A rectangle by its centre, half its sides, and the direction of the first."""
+    corners = [(-along, -across), (along, -across), (along, across), (-along, across)]
+    return Polygon.of([(x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in corners])
 
 
 @dataclass(frozen=True)

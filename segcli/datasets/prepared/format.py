@@ -120,7 +120,11 @@ class Description:
                 str(values["name"]),
                 Task.from_json(values),
                 {split: int(entry["images"]) for split, entry in splits.items()},
-                {split: _figures(entry) for split, entry in splits.items() if "pixels" in entry},
+                {
+                    split: ClassFigures(entry["pixels"], entry.get("present_pixels"), entry.get("images_with"))
+                    for split, entry in splits.items()
+                    if "pixels" in entry
+                },
                 str(values["fingerprint"]),
                 values.get("categories", {}),
                 [str(name) for name in values.get("guessed", ())],
@@ -140,11 +144,6 @@ class Description:
                 )
             splits[split] = pairs
         return splits
-
-
-def _figures(entry: Mapping[str, Sequence[int]]) -> ClassFigures:
-    """What a split's entry says of its classes; datasets of earlier versions know their pixels alone."""
-    return ClassFigures(entry["pixels"], entry.get("present_pixels"), entry.get("images_with"))
 
 
 def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:

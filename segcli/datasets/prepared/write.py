@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -178,15 +179,12 @@ def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
         split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
         for split, items in source.splits.items()
     }
+    categories = {name: list(classes) for name, classes in source.categories.items()}
     return {
         "format": FORMAT,
         "name": source.name,
         **encoding.task.to_json(),
-        **(
-            {"categories": {name: list(classes) for name, classes in source.categories.items()}}
-            if source.categories
-            else {}
-        ),
+        **({"categories": categories} if categories else {}),
         **({"guessed": list(source.guessed)} if source.guessed else {}),
         "splits": splits,
         "source": source.origin,
@@ -290,17 +288,9 @@ def _link(source: Path, target: Path, linking: Linking) -> None:
     """Hard-links a file, else links it symbolically, else copies it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    for link in _ways_to_link(source.resolve(), linking):
-        try:
-            link(target)
+    ways = {"any": (target.hardlink_to, target.symlink_to), "hard": (target.hardlink_to,), "none": ()}
+    for link in ways[linking]:
+        with suppress(OSError):
+            link(source.resolve())
             return
-        except OSError:
-            target.unlink(missing_ok=True)
     shutil.copy2(source, target)
-
-
-def _ways_to_link(source: Path, linking: Linking) -> Iterator[Callable[[Path], None]]:
-    if linking != "none":
-        yield lambda target: target.hardlink_to(source)
-    if linking == "any":
-        yield lambda target: target.symlink_to(source)
