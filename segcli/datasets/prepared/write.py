@@ -5,7 +5,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any, Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, broken, files_of, look_closely
-from segcli.datasets.dataset import Dataset, Sample, classes_among
+from segcli.datasets.check.scan import Look, LookCache, files_of, look_closely
+from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.pairing import is_plain
@@ -195,15 +196,12 @@ def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
         split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
         for split, items in source.splits.items()
     }
+    categories = {name: list(classes) for name, classes in source.categories.items()}
     return {
         "format": FORMAT,
         "name": source.name,
         **encoding.task.to_json(),
-        **(
-            {"categories": {name: list(classes) for name, classes in source.categories.items()}}
-            if source.categories
-            else {}
-        ),
+        **({"categories": categories} if categories else {}),
         **({"guessed": list(source.guessed)} if source.guessed else {}),
         "splits": splits,
         "source": source.origin,
@@ -255,7 +253,7 @@ class _PairWriter:
             FileProblem: if a file of the pair is gone.
         """
         look, seen = (job.look, None) if job.look else look_closely(job.item)
-        if broken(look) or any(self.encoding.meaning(value) is None for value in look.values or ()):
+        if look.broken or any(self.encoding.meaning(value) is None for value in look.values or ()):
             return look, []
         job = replace(job, look=look)
         try:
@@ -291,7 +289,7 @@ class _PairWriter:
 
     def _write_mask(self, job: _Job, mask: Mask, look: Look, source: Path | None) -> FileRow:
         row = self._write_png("masks", job, encode_mask(mask, self.encoding.task.palette), source)
-        return replace(row, classes=classes_among(look.values or {}, self.encoding))
+        return replace(row, classes=self.encoding.classes_among(look.values or {}))
 
     def _write_png(self, kind: str, job: _Job, content: bytes, source: Path | None) -> FileRow:
         path = self.folder / kind / f"{job.stem}.png"
@@ -307,17 +305,9 @@ def _link(source: Path, target: Path, linking: Linking) -> None:
     """Hard-links a file, else links it symbolically, else copies it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    for link in _ways_to_link(source.resolve(), linking):
-        try:
-            link(target)
+    ways = {"any": (target.hardlink_to, target.symlink_to), "hard": (target.hardlink_to,), "none": ()}
+    for link in ways[linking]:
+        with suppress(OSError):
+            link(source.resolve())
             return
-        except OSError:
-            target.unlink(missing_ok=True)
     shutil.copy2(source, target)
-
-
-def _ways_to_link(source: Path, linking: Linking) -> Iterator[Callable[[Path], None]]:
-    if linking != "none":
-        yield lambda target: target.hardlink_to(source)
-    if linking == "any":
-        yield lambda target: target.symlink_to(source)
