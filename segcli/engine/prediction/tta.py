@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcli.engine.arrays import Logits, operations
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.predictor import Predictor, Wrapper
 from segcli.engine.prediction.resizing import Resizing, resize_images
 from segcli.errors import UsageError, did_you_mean
-from segcli.io.card import ModelCard
 from segcli.io.images import Pixels
 
 
@@ -67,36 +66,14 @@ def find_policy(name: str) -> Policy:
 
 
 @dataclass(frozen=True)
-class Augmented:
+class Augmented(Wrapper):
     """A predictor that shows another one several views of each image and averages the probabilities.
 
     Attributes:
-        inner: a predictor that takes any size.
         policy: the views.
     """
 
-    inner: Predictor
     policy: Policy
-
-    @property
-    def card(self) -> ModelCard:
-        """The card of the predictor inside."""
-        return self.inner.card
-
-    @property
-    def precision(self) -> str:
-        """The number format of the predictor inside."""
-        return self.inner.precision
-
-    @property
-    def batch_size(self) -> int:
-        """How many images the predictor inside computes well at a time."""
-        return self.inner.batch_size
-
-    @property
-    def concurrency(self) -> int:
-        """How many calls the predictor inside computes well side by side."""
-        return self.inner.concurrency
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logarithm of the mean probabilities, which are logits again."""
