@@ -78,7 +78,7 @@ app.command("val", hidden=True)(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("visualize")(visualize.visualize)
 app.add_typer(export.app, name="export")
-app.command("tta")(tta.tta)
+app.command("tta", epilog=tta.EPILOG)(tta.tta)
 app.command("list")(listing.list_kind)
 app.add_typer(runconfig.app, name="config")
 
