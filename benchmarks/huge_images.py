@@ -82,7 +82,8 @@ def measure(path: Path, tile: int) -> None:
     seconds = time.perf_counter() - started
     print(
         f"{height}×{width} (height×width), tiles of {tile}: {seconds:.0f} s, {height * width / seconds / 1e6:.2f} "
-        f"megapixels/s, peak {_peak():.2f} GB (before the image {before:.2f}), labels {target.stat().st_size / 1e6:.0f} MB",
+        f"megapixels/s, peak {_peak():.2f} GB (before the image {before:.2f}), "
+        f"labels {target.stat().st_size / 1e6:.0f} MB",
         flush=True,
     )
 

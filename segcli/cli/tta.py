@@ -27,29 +27,40 @@ def tta(
     policies: Annotated[
         str,
         typer.Option(
-            "--policies", metavar="NAME,…", rich_help_panel=help.COMPUTES,
+            "--policies",
+            metavar="NAME,…",
+            rich_help_panel=help.COMPUTES,
             help="Which to compare in any case: none, flip, scales, scales-flip, d4, or sums such as 1+flip+0.75.",
         ),
     ] = "none,flip,scales,scales-flip",
     views: Annotated[
         str | None,
         typer.Option(
-            "--views", metavar="VIEW,…", rich_help_panel=help.COMPUTES,
+            "--views",
+            metavar="VIEW,…",
+            rich_help_panel=help.COMPUTES,
             help="What the search may add: scales, r90, r180, r270, flip, joined as in 0.75-flip; none searches "
             "nothing. [default: 1, 0.75, 1.25, 1.5 and 0.5, each with and without flip]",
         ),
     ] = None,
     at_most: Annotated[
         float,
-        typer.Option("--at-most", min=1, metavar="COST", rich_help_panel=help.COMPUTES,
-                     help="The highest cost that the search goes to, in times of the image as it is."),
+        typer.Option(
+            "--at-most",
+            min=1,
+            metavar="COST",
+            rich_help_panel=help.COMPUTES,
+            help="The highest cost that the search goes to, in times of the image as it is.",
+        ),
     ] = 8.0,
     averaged: Annotated[
         str, typer.Option("--mean", rich_help_panel=help.COMPUTES, help="What is averaged: probabilities or logits.")
     ] = "probabilities",
     save: Annotated[
         bool,
-        typer.Option("--save", rich_help_panel=help.WRITES, help="Keep the best policy in the bundle, as what --tta means."),
+        typer.Option(
+            "--save", rich_help_panel=help.WRITES, help="Keep the best policy in the bundle, as what --tta means."
+        ),
     ] = False,
     output: options.Output = None,
     size: options.Size = None,
@@ -77,9 +88,7 @@ def tta(
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
         looked_for = VIEWS if views is None else _views(views)
-        found = search(
-            predictor, dataset.split(split), chosen, looked_for, at_most, averaged == "logits", progress
-        )
+        found = search(predictor, dataset.split(split), chosen, looked_for, at_most, averaged == "logits", progress)
     facts = {
         "model": str(path), "data": dataset.name, "split": split, "images": len(dataset.split(split)),
         "chosen_on": found.chosen_on, "precision": predictor.precision, "mean": averaged,

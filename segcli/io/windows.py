@@ -147,13 +147,13 @@ def mask_file(
                 bands.end()
             return
         rasterio = _rasterio(path)
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
-            with _open_raster(rasterio, staged, "w", **_profile(size, deep, like, rasterio)) as raster:
-                if palette and not deep:
-                    raster.write_colormap(1, dict(enumerate(_colours(palette))))
-                tiff = _Tiff(raster, size)
-                yield tiff
-                tiff.end()
+        profile = _profile(size, deep, like, rasterio)
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE), _open_raster(rasterio, staged, "w", **profile) as raster:
+            if palette and not deep:
+                raster.write_colormap(1, dict(enumerate(_colours(palette))))
+            tiff = _Tiff(raster, size)
+            yield tiff
+            tiff.end()
 
 
 class _Png:

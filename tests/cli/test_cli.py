@@ -201,7 +201,7 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
     for precision in ("fp32", "bf16"):
         assert json.loads(seg("eval", "--json", "--precision", precision).stdout)["precision"] == precision
         assert f"in {precision} on" in seg("eval", "--precision", precision).stdout
-        for command in (["predict", "data/val/images/100.png"], ["tta", "--policies", "none"], ["visualize"]):
+        for command in (["predict", "data/val/images/100.png"], ["tta", "--views", "none", "--policies", "none"], ["visualize"]):
             result = seg(*command, "--precision", precision)
             assert result.exit_code == 0, result.stderr
     assert "--precision fp8: expected auto, fp32, bf16 or fp16" in seg("eval", "--precision", "fp8").stderr

@@ -232,7 +232,9 @@ def search(
     paths = _greedy(kept, views, at_most, predictor.card.task, of_logits) if views else []
     counts = {
         policy: _Count(predictor.card.task, of_logits)
-        for policy in dict.fromkeys(Policy.of(path, of_logits) for path in ([View()], *(p.views for p in policies), *paths))
+        for policy in dict.fromkeys(
+            Policy.of(path, of_logits) for path in ([View()], *(p.views for p in policies), *paths)
+        )
     }
     used = [view for view in wanted if any(view in policy.views for policy in counts)]
     for done, sample in enumerate(order):
@@ -259,7 +261,7 @@ def _has_room(kept: Sequence[_Seen]) -> bool:
 def _greedy(
     kept: Sequence[_Seen], views: Sequence[View], at_most: float, task: Task, of_logits: bool
 ) -> list[list[View]]:
-    """The policies on the way to the best, each by a view longer than the one before; begins with the image as it is."""
+    """The policies on the way to the best, each by a view longer than the one before."""
     path = [View()]
     totals = [seen.summands[View()] for seen in kept]
     best = _miou(kept, totals, 1, task, of_logits)

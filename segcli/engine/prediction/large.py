@@ -1,8 +1,8 @@
 """Prediction on images of any size: windows in, bands of labels out, and never more than a few tiles in memory.
 
-    with open_windows(path) as image, mask_file(target, image.size, task.palette) as mask:
-        for share in predict_bands(predictor, image, tiling, mask):
-            ...
+with open_windows(path) as image, mask_file(target, image.size, task.palette) as mask:
+    for share in predict_bands(predictor, image, tiling, mask):
+        ...
 """
 
 from collections.abc import Iterable, Iterator

@@ -107,7 +107,7 @@ class Tiling:
 def _spans(length: int, tile: int, overlap: int, step: int) -> list[Span]:
     """Tiles evenly over a length, each beginning at a multiple of the step; the last may be shorter by less than it.
 
-    Gaussian weights are those of Isensee et al., "nnU-Net", Nature Methods 2021: the deviation is an eighth of the side.
+    Gaussian weights as in Isensee et al., "nnU-Net", Nature Methods 2021: the deviation is an eighth of the side.
     """
     stride = (tile - overlap) // step * step
     number = 1 + max(-(-(length - tile) // stride), 0)
@@ -171,13 +171,13 @@ def blended(predictor: Predictor, read: Read, rows: Sequence[Span], columns: Seq
             yield Piece(row.first, left, finished)
 
 
-def _blended_row(
-    predictor: Predictor, read: Read, row: Span, columns: Sequence[Span]
-) -> Iterator[tuple[int, Logits]]:
+def _blended_row(predictor: Predictor, read: Read, row: Span, columns: Sequence[Span]) -> Iterator[tuple[int, Logits]]:
     """The logits of a row of tiles, weighted in both directions and added up across: strips from left to right."""
     begun: Logits = None
     ends = [*(span.first for span in columns[1:]), columns[-1].last]
-    for (column, end), logits in zip(zip(columns, ends, strict=True), _tiles(predictor, read, row, columns), strict=True):
+    for (column, end), logits in zip(
+        zip(columns, ends, strict=True), _tiles(predictor, read, row, columns), strict=True
+    ):
         weights = row.weights[:, None] * column.weights
         strip = logits[:, :, row.counting, column.counting] * operations(logits).beside(weights, logits)
         if begun is not None:
