@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import draw_pair, write_pairs
+from conftest import draw_pair, read_rows, write_pairs
 from PIL import Image
 from typer.testing import Result
 
@@ -201,7 +201,11 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
     for precision in ("fp32", "bf16"):
         assert json.loads(seg("eval", "--json", "--precision", precision).stdout)["precision"] == precision
         assert f"in {precision} on" in seg("eval", "--precision", precision).stdout
-        for command in (["predict", "data/val/images/100.png"], ["tta", "--views", "none", "--policies", "none"], ["visualize"]):
+        for command in (
+            ["predict", "data/val/images/100.png"],
+            ["tta", "--views", "none", "--policies", "none"],
+            ["visualize"],
+        ):
             result = seg(*command, "--precision", precision)
             assert result.exit_code == 0, result.stderr
     assert "--precision fp8: expected auto, fp32, bf16 or fp16" in seg("eval", "--precision", "fp8").stderr
@@ -211,13 +215,17 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
     assert "--precision is for bundles; m.onnx was exported in fp32" in refused.stderr
 
 
-def test_tta_compares_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
-    result = seg("tta")
-    assert all(name in result.stdout for name in ("none", "flip", "scales", "d4", "cost"))
-    values = json.loads(seg("tta", "--policies", "none,flip", "--json", "--save").stdout)
-    assert [value["policy"] for value in values] == ["none", "flip"]
+def test_tta_searches_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
+    result = seg("tta", "--policies", "none,flip,scales", "--views", "r180,0.5")
+    assert all(name in result.stdout for name in ("none", "flip", "scales", "95 % interval", "gain per cost"))
+    folder = here / "runs" / "tiny" / "tta"
+    assert [row["policy"] for row in read_rows(folder / "tta.csv")][0] == "none"
+    assert (folder / "tta.png").stat().st_size > 1000
+    values = json.loads(seg("tta", "--policies", "flip", "--views", "none", "--json", "--save").stdout)
+    assert values == json.loads((folder / "tta.json").read_text(encoding="utf-8"))
+    assert [row["policy"] for row in values["policies"]] == ["none", "flip"]
     card = json.loads((here / "runs" / "tiny" / "best" / "segcli.json").read_text())
-    assert card["tta"] in {"none", "flip"}
+    assert card["tta"] == values["best"]
 
 
 def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:
