@@ -5,8 +5,14 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
 from segcli.errors import UsageError
+
+EPILOG = help.examples(
+    "seg visualize  # image, truth, prediction and errors, from all over the val split",
+    "seg visualize --overlay --worst --limit 40  # where the model does worst",
+    "seg visualize --overlay images/  # images without masks",
+)
 
 
 def visualize(
@@ -21,18 +27,30 @@ def visualize(
     ] = False,
     data: options.Data = None,
     split: options.Split = "val",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures of a split at most.")] = 16,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=1, help="Pictures at most, chosen evenly over the split.", rich_help_panel=help.READS
+        ),
+    ] = 16,
+    worst: Annotated[
+        bool,
+        typer.Option("--worst", help="Those of the lowest IoU instead, the worst first.", rich_help_panel=help.READS),
+    ] = False,
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
 ) -> None:
-    """Draw predictions: overlays, or panels beside the truth."""
+    """Draw predictions: overlays, or panels beside the truth; several come on a contact sheet too."""
     if overlay and panel:
         raise UsageError("--overlay and --panel are two kinds of pictures; give one")
     if sources and data:
         raise UsageError("SOURCE and --data both say what to draw; give one")
-    from segcli.engine.prediction.pictures import draw_files, draw_samples
+    if sources and worst:
+        raise UsageError("--worst needs masks, and SOURCE has none; give a dataset with --data")
+    from segcli.engine.evaluation.worst import worst_samples
+    from segcli.engine.prediction.pictures import draw_files, draw_samples, evenly
     from segcli.engine.prediction.sources import find_sources
     from segcli.io.rundir import output_folder
 
@@ -45,5 +63,7 @@ def visualize(
             written = draw_files(predictor, found, folder, overlay, progress)
         else:
             dataset = options.open_data(data, predictor.card, progress)
-            written = draw_samples(predictor, dataset.split(split)[:limit], folder, overlay, progress)
+            samples = dataset.split(split)
+            chosen = worst_samples(predictor, samples, limit, progress) if worst else evenly(samples, limit)
+            written = draw_samples(predictor, chosen, folder, overlay, progress)
     render.files(written)

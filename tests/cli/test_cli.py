@@ -161,7 +161,9 @@ def test_predict_names_a_damaged_image_and_does_the_others(here: Path, seg: Seg,
 def test_visualize_draws_the_val_split_or_files(here: Path, seg: Seg, tmp_path: Path, option: str, kind: str) -> None:
     result = seg("visualize", option, "--limit", "2")
     assert result.exit_code == 0
-    assert len(result.stdout.split()) == 2
+    assert [Path(line).name for line in result.stdout.split()] == ["100.png", "101.png", f"{kind}.jpg"]
+    worst = seg("visualize", option, "--worst", "--limit", "1", "-o", tmp_path).stdout.split()
+    assert [Path(line).parent for line in worst] == [tmp_path / kind]
     result = seg("visualize", option, "data/val/images/100.png", "-o", tmp_path)
     assert result.stdout.split() == [str(tmp_path / kind / "100.png")]
     with Image.open(tmp_path / kind / "100.png") as picture:
@@ -219,7 +221,7 @@ def test_tta_searches_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
     result = seg("tta", "--policies", "none,flip,scales", "--views", "r180,0.5")
     assert all(name in result.stdout for name in ("none", "flip", "scales", "95 % interval", "gain per cost"))
     folder = here / "runs" / "tiny" / "tta"
-    assert [row["policy"] for row in read_rows(folder / "tta.csv")][0] == "none"
+    assert read_rows(folder / "tta.csv")[0]["policy"] == "none"
     assert (folder / "tta.png").stat().st_size > 1000
     values = json.loads(seg("tta", "--policies", "flip", "--views", "none", "--json", "--save").stdout)
     assert values == json.loads((folder / "tta.json").read_text(encoding="utf-8"))

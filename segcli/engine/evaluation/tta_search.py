@@ -255,7 +255,7 @@ def _has_room(kept: Sequence[_Seen]) -> bool:
     taken = sum(summand.nbytes for seen in kept for summand in seen.summands.values())
     summand = next(iter(kept[0].summands.values()))
     room = min(_MOST_KEPT, _SHARE_KEPT * (operations(summand).free_memory(summand) + taken))
-    return taken * (len(kept) + 1) / len(kept) <= room
+    return bool(taken * (len(kept) + 1) / len(kept) <= room)
 
 
 def _greedy(

@@ -1,6 +1,6 @@
 """A model as a notebook uses it: `segcli.load` gives a `Segmenter`, which maps images to `Prediction`s."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -78,8 +78,8 @@ class Segmenter:
         """One RGB colour (0…255) a class."""
         return self.predictor.card.task.palette
 
-    @overload
-    def __call__(self, images: ImageLike) -> Prediction: ...
+    @overload  # a str is a sequence of str too, but the path of one image
+    def __call__(self, images: ImageLike) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, images: Sequence[ImageLike]) -> list[Prediction]: ...
@@ -100,7 +100,7 @@ class Segmenter:
             return self._predict([_pixels(images)])[0]
         return [prediction for batch in self._batches(images) for prediction in self._predict(batch)]
 
-    def _batches(self, images: Sequence[ImageLike]) -> Iterator[list[Pixels]]:
+    def _batches(self, images: Iterable[ImageLike]) -> Iterator[list[Pixels]]:
         """Neighbours of equal size, as many as the predictor computes well together."""
         batch: list[Pixels] = []
         for image in images:

@@ -248,7 +248,7 @@ def fits(predictor: Predictor, height: int, width: int) -> bool:
         return True
     logits = predictor(np.zeros((1, 64, 64, 3), np.uint8))
     needed = height * width * (_BYTES_A_PIXEL + 3 * 4 * logits.shape[1])
-    return needed <= _SHARE * operations(logits).free_memory(logits)
+    return bool(needed <= _SHARE * operations(logits).free_memory(logits))
 
 
 def with_tiles(predictor: Predictor, tiling: Tiling, always: bool = True) -> Predictor:
