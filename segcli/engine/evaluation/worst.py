@@ -38,4 +38,5 @@ def image_miou(image_counts: Counts) -> Ratios:
     union = true + predicted - hits
     occurs = union > 0
     iou = np.divide(hits, union, out=np.zeros(union.shape), where=occurs)
-    return np.divide(iou.sum(1), occurs.sum(1), out=np.full(len(iou), np.nan), where=occurs.any(1))
+    mean = np.divide(iou.sum(1), occurs.sum(1), out=np.full(len(iou), np.nan), where=occurs.any(1))
+    return np.asarray(mean)
