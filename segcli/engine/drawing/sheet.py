@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segcli.io.images import Pixels
 
-_SIDE = 320  # of the square that a small picture fits into
+_HEIGHT, _WIDTH = 240, 960  # what a small picture fits into; panels are wide
 _CAPTION = 22
 _GAP = 8
 _INK = (32, 32, 36)
@@ -17,7 +17,7 @@ _PAPER = 255
 
 def small(picture: Pixels) -> Pixels:
     """The picture (H×W×3) as large as it may be on a sheet; areas are averaged, so that thin lines stay, paler."""
-    factor = _SIDE / max(picture.shape[:2])
+    factor = min(_HEIGHT / picture.shape[0], _WIDTH / picture.shape[1])
     size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
     mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(picture, size, interpolation=mode), np.uint8)
