@@ -30,7 +30,7 @@ def tta(
             "--policies",
             metavar="NAME,…",
             rich_help_panel=help.COMPUTES,
-            help="Which to compare in any case: none, flip, scales, scales-flip, d4, or sums such as 1+flip+0.75.",
+            help="Which to compare in any case: names (none, flip, scales, d4) or sums such as 1+flip+0.75.",
         ),
     ] = "none,flip,scales,scales-flip",
     views: Annotated[
@@ -39,8 +39,7 @@ def tta(
             "--views",
             metavar="VIEW,…",
             rich_help_panel=help.COMPUTES,
-            help="What the search may add: scales, r90, r180, r270, flip, joined as in 0.75-flip; none searches "
-            "nothing. [default: 1, 0.75, 1.25, 1.5 and 0.5, each with and without flip]",
+            help="What the search may add: scales, r90, r180, r270, flip, joined by hyphens; none searches nothing. [default: 1, 0.75, 1.25, 1.5 and 0.5, each with and without flip]",
         ),
     ] = None,
     at_most: Annotated[
