@@ -39,7 +39,8 @@ def tta(
             "--views",
             metavar="VIEW,…",
             rich_help_panel=help.COMPUTES,
-            help="What the search may add: scales, r90, r180, r270, flip, joined by hyphens; none searches nothing. [default: 1, 0.75, 1.25, 1.5 and 0.5, each with and without flip]",
+            help="What the search may add: scales, r90, r180, r270, flip, joined by hyphens; none searches nothing. "
+            "[default: 1, 0.75, 1.25, 1.5 and 0.5, each with and without flip]",
         ),
     ] = None,
     at_most: Annotated[
