@@ -106,8 +106,7 @@ TtaPolicy = Annotated[
     str | None,
     typer.Option(
         "--tta-policy", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.policies,
-        callback=_one_of("TTA policy", choices.POLICIES),
-        help="none, flip, scales, scales-flip or d4.",
+        help="none, flip, scales, scales-flip, d4, or a sum of views such as 1+flip+0.75.",
     ),
 ]  # fmt: skip
 Size = Annotated[

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from segcli.components.catalogue import Entry
     from segcli.engine.evaluation.scores import Scores
-    from segcli.engine.evaluation.tta_trials import Trial
+    from segcli.engine.evaluation.tta_search import Found
     from segcli.engine.export.parity import Parity
     from segcli.engine.training.dry_run import DryRun
     from segcli.task import Task
@@ -116,19 +116,17 @@ def scores_table(scores: "Scores", task: "Task", title: str) -> None:
     console.print(f"mIoU {_figure(scores.miou)}   pixel accuracy {_figure(scores.pixel_accuracy)}")
 
 
-def trials_table(trials: "Sequence[Trial]") -> None:
-    """Prints what each TTA policy gives and costs."""
+def trials_table(found: "Found") -> None:
+    """Prints what each TTA policy gives and costs; those on the front in bold."""
     table = new_table()
-    for name in ("policy", "mIoU", "gain", "pixel accuracy", "cost", "ms/image"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
-    base = next((trial for trial in trials if trial.policy.name == "none"), trials[0]).scores.miou
-    best = max(trials, key=lambda trial: trial.scores.miou)
-    for trial in trials:
-        scores = trial.scores
+    for name in ("policy", "mIoU", "95 % interval", "gain", "cost", "images/s", "gain per cost"):
+        table.add_column(name, justify="left" if name == "policy" else "right", overflow="fold")
+    for row in found.rows():
+        rate = row["gain_per_cost"]
         table.add_row(
-            trial.policy.name, _figure(scores.miou), f"{scores.miou - base:+.4f}", _figure(scores.pixel_accuracy),
-            f"{trial.policy.cost:g}×", f"{1000 * trial.seconds_per_image:.0f}",
-            style="bold" if trial is best else None,
+            row["policy"], _figure(row["miou"]), f"{row['miou_low']:.3f} – {row['miou_high']:.3f}",
+            f"{row['gain']:+.4f}", f"{row['cost']:.3g}×", f"{row['images_per_second']:.3g}",
+            "" if rate is None else f"{rate:+.4f}", style="bold" if row["front"] else None,
         )  # fmt: skip
     show_table(table, console_on(stderr=False))
 

@@ -9,9 +9,9 @@ from segcli.cli import help, options, render
 from segcli.errors import UsageError
 
 EXAMPLES = help.examples(
-    "seg visualize --overlay  # the val split of the newest model",
-    "seg visualize images/ --overlay -o pictures",
-    "seg visualize -m runs/camvid --split test --limit 8",
+    "seg visualize  # image, truth, prediction and errors, from all over the val split",
+    "seg visualize --overlay --worst --limit 40  # where the model does worst",
+    "seg visualize --overlay images/  # images without masks",
 )
 
 
@@ -38,8 +38,18 @@ def visualize(
     split: options.Split = "val",
     limit: Annotated[
         int,
-        typer.Option("--limit", metavar="N", min=1, rich_help_panel=help.READS, help="Pictures of a split at most."),
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Pictures at most, chosen evenly over the split.",
+            rich_help_panel=help.READS,
+        ),
     ] = 16,
+    worst: Annotated[
+        bool,
+        typer.Option("--worst", help="Those of the lowest IoU instead, the worst first.", rich_help_panel=help.READS),
+    ] = False,
     output: options.Output = None,
     size: options.Size = None,
     device: options.Device = "auto",
@@ -48,12 +58,15 @@ def visualize(
     mean: options.Mean = None,
     std: options.Std = None,
 ) -> None:
-    """Draw predictions: overlays, or panels beside the truth."""
+    """Draw predictions: overlays, or panels beside the truth; several come on a contact sheet too."""
     if overlay and panel:
         raise UsageError("--overlay and --panel are two kinds of pictures; give one")
     if sources and data:
         raise UsageError("SOURCE and --data both say what to draw; give one")
-    from segcli.engine.prediction.pictures import draw_files, draw_samples
+    if sources and worst:
+        raise UsageError("--worst needs masks, and SOURCE has none; give a dataset with --data")
+    from segcli.engine.evaluation.worst import worst_samples
+    from segcli.engine.prediction.pictures import draw_files, draw_samples, evenly
     from segcli.engine.prediction.sources import find_sources
     from segcli.io.rundir import output_folder
 
@@ -66,5 +79,7 @@ def visualize(
             written = draw_files(predictor, found, folder, overlay, progress)
         else:
             dataset = options.open_data(data, predictor.card, progress)
-            written = draw_samples(predictor, dataset.split(split)[:limit], folder, overlay, progress)
+            samples = dataset.split(split)
+            chosen = worst_samples(predictor, samples, limit, progress) if worst else evenly(samples, limit)
+            written = draw_samples(predictor, chosen, folder, overlay, progress)
     render.files(written)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import draw_pair, write_pairs
+from conftest import draw_pair, read_rows, write_pairs
 from PIL import Image
 from typer.testing import Result
 
@@ -117,7 +117,9 @@ def test_predict_names_a_damaged_image_and_does_the_others(here: Path, seg: Seg,
 def test_visualize_draws_the_val_split_or_files(here: Path, seg: Seg, tmp_path: Path, option: str, kind: str) -> None:
     result = seg("visualize", option, "--limit", "2")
     assert result.exit_code == 0
-    assert len(result.stdout.split()) == 2
+    assert [Path(line).name for line in result.stdout.split()] == ["100.png", "101.png", f"{kind}.jpg"]
+    worst = seg("visualize", option, "--worst", "--limit", "1", "-o", tmp_path).stdout.split()
+    assert [Path(line).parent for line in worst] == [tmp_path / kind]
     result = seg("visualize", option, "data/val/images/100.png", "-o", tmp_path)
     assert result.stdout.split() == [str(tmp_path / kind / "100.png")]
     with Image.open(tmp_path / kind / "100.png") as picture:
@@ -157,7 +159,11 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
     for precision in ("fp32", "bf16"):
         assert json.loads(seg("eval", "--json", "--precision", precision).stdout)["precision"] == precision
         assert f"in {precision} on" in seg("eval", "--precision", precision).stdout
-        for command in (["predict", "data/val/images/100.png"], ["tta", "--policies", "none"], ["visualize"]):
+        for command in (
+            ["predict", "data/val/images/100.png"],
+            ["tta", "--views", "none", "--policies", "none"],
+            ["visualize"],
+        ):
             result = seg(*command, "--precision", precision)
             assert result.exit_code == 0, result.stderr
     assert "unknown number format 'fp8'; " in seg("eval", "--precision", "fp8").stderr
@@ -167,13 +173,17 @@ def test_the_number_format_is_part_of_a_figure(here: Path, seg: Seg, tmp_path: P
     assert "--precision is for bundles; m.onnx was exported in fp32" in refused.stderr
 
 
-def test_tta_compares_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
-    result = seg("tta")
-    assert all(name in result.stdout for name in ("none", "flip", "scales", "d4", "cost"))
-    values = json.loads(seg("tta", "--policies", "none,flip", "--json", "--save").stdout)
-    assert [value["policy"] for value in values] == ["none", "flip"]
+def test_tta_searches_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
+    result = seg("tta", "--policies", "none,flip,scales", "--views", "r180,0.5")
+    assert all(name in result.stdout for name in ("none", "flip", "scales", "95 % interval", "gain per cost"))
+    folder = here / "runs" / "tiny" / "tta"
+    assert read_rows(folder / "tta.csv")[0]["policy"] == "none"
+    assert (folder / "tta.png").stat().st_size > 1000
+    values = json.loads(seg("tta", "--policies", "flip", "--views", "none", "--json", "--save").stdout)
+    assert values == json.loads((folder / "tta.json").read_text(encoding="utf-8"))
+    assert [row["policy"] for row in values["policies"]] == ["none", "flip"]
     card = json.loads((here / "runs" / "tiny" / "best" / "segcli.json").read_text())
-    assert card["tta"] in {"none", "flip"}
+    assert card["tta"] == values["best"]
 
 
 def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from segcli.parallel import free_memory as free_memory_of_the_host
+
 
 def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Resizes."""
@@ -43,6 +45,25 @@ def beside(values: NDArray[Any], logits: Tensor) -> Tensor:
 def upload(values: Tensor, device: torch.device) -> Tensor:
     """Copies a tensor from the host without waiting."""
     return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
+def zeros(shape: tuple[int, ...], logits: Tensor) -> Tensor:
+    """Makes them."""
+    return torch.zeros(shape, device=logits.device)
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """Divides the largest power by the sum of all: 1 over the sum of the powers of what each lies below it."""
+    powers = (logits - logits.amax(1, keepdim=True)).exp_()
+    return (255 / powers.sum(1)).round_().to(torch.uint8)
+
+
+def free_memory(logits: Tensor) -> int:
+    """Asks CUDA of its device, and what its allocator keeps; elsewhere the host, which shares memory with MPS."""
+    if logits.device.type != "cuda":
+        return free_memory_of_the_host()
+    kept = torch.cuda.memory_reserved(logits.device) - torch.cuda.memory_allocated(logits.device)
+    return torch.cuda.mem_get_info(logits.device)[0] + kept
 
 
 def confusion(truth: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from segcli.engine.arrays import Logits, operations
@@ -33,6 +34,37 @@ class Predictor(Protocol):
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, at the size of the images."""
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """What every predictor says of itself that works by another one.
+
+    Attributes:
+        inner: the other one, which takes images of any size.
+    """
+
+    inner: Predictor
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the predictor inside."""
+        return self.inner.card
+
+    @property
+    def precision(self) -> str:
+        """The number format of the predictor inside."""
+        return self.inner.precision
+
+    @property
+    def batch_size(self) -> int:
+        """How many images the predictor inside computes well at a time."""
+        return self.inner.batch_size
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls the predictor inside computes well side by side."""
+        return self.inner.concurrency
 
 
 def predict_mask(predictor: Predictor, image: Pixels) -> Mask:
