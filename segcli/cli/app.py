@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import segcli
-from segcli.cli import dataset, evaluate, export, listing, predict, render, runconfig, train, tta, visualize
+from segcli.cli import dataset, evaluate, export, init, listing, predict, render, runconfig, train, tta, visualize
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError
 
@@ -72,6 +72,7 @@ def _options(
 
 
 app.add_typer(dataset.app, name="dataset")
+app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("val", hidden=True)(evaluate.evaluate)

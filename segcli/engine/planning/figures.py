@@ -1,6 +1,5 @@
-"""The figures of a dataset that a plan is made from: sizes, shares of classes, how thin they are, and which side is up."""
+"""The figures that a plan is made from: sizes, shares of classes, how thin they are, and which side is up."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -158,5 +157,3 @@ def region_width(region: Mask) -> float:
     """
     distance = cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float(max(4 * distance[region > 0].mean() - 2, 1))
-
-

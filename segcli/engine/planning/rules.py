@@ -70,7 +70,9 @@ def network(chosen: Network) -> tuple[Choice, ...]:
     weights = "trained weights learn faster and end higher, the more so the fewer the images (Kornblith et al. 2019)"
     none = "no trained weights can be had here (no package, no file in the hub's cache, no hub); it starts from nothing"
     return (
-        Choice("model_name", chosen.architecture, "skip connections at every scale keep thin things (Ronneberger 2015)"),
+        Choice(
+            "model_name", chosen.architecture, "skip connections at every scale keep thin things (Ronneberger 2015)"
+        ),
         Choice("encoder", chosen.encoder, chosen.why),
         Choice("encoder_weights", chosen.weights or "none", weights if chosen.weights else none),
     )
@@ -170,7 +172,9 @@ def balance(figures: Figures) -> tuple[Choice, ...]:
     images = figures.images_with[rare]
     if images >= _RARE_IMAGES * figures.train_images:
         return ()
-    why = f"{figures.classes[rare]} is in {images} of {figures.train_images} images: a quarter of the crops seek a class"
+    why = (
+        f"{figures.classes[rare]} is in {images} of {figures.train_images} images: a quarter of the crops seek a class"
+    )
     return (Choice("train.class_balance", 0.25, why),)
 
 
