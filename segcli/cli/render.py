@@ -300,6 +300,7 @@ def dry_run_table(found: "DryRun") -> None:
 
 
 def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:

@@ -103,7 +103,7 @@ def sizes(figures: Figures, device: str) -> tuple[Choice, ...]:
         choices.append(Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are"))
     else:
         choices.append(Choice("val.image_size", seen, f"short side, of {short}: {_width_reason(figures, factor)}"))
-    crop = min(_CROP[device], _multiple(short * max(factor, 1), down=True))
+    crop = min(_CROP[device], _multiple(short * max(factor, 1)))
     jitter = [round(factor * side / 0.05) * 0.05 for side in _JITTER]
     return (
         *choices,
@@ -122,9 +122,9 @@ def _width_reason(figures: Figures, factor: float) -> str:
     return f"{name} is {width:.1f} pixels wide in the median, so seen {factor * width:.1f} wide"
 
 
-def _multiple(side: float, down: bool = False) -> int:
-    """The nearest multiple of the stride, or the one below."""
-    return max(int(side / _STRIDE + (0 if down else 0.5)), 1) * _STRIDE
+def _multiple(side: float) -> int:
+    """The multiple of the stride below a side."""
+    return max(int(side / _STRIDE), 1) * _STRIDE
 
 
 def batch(figures: Figures, device: str) -> tuple[Choice, ...]:
@@ -208,7 +208,7 @@ def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, 
         if passes >= _FEW_PASSES:
             steps.append({"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "p": 0.5})
         asked = figures.orientation
-        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not by a quarter turn (p = {asked.turned:.3f})"
+        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not turned (p = {asked.turned:.3f})"
         choices.append(Choice("augmentation.transforms", steps, why))
     return tuple(choices)
 
