@@ -17,6 +17,7 @@ from segcli.cli import (
     evaluate,
     export,
     help,
+    init,
     listing,
     predict,
     render,
@@ -108,6 +109,7 @@ def _options(
 
 
 app.add_typer(dataset.app, name="dataset", rich_help_panel=help.DATA)
+app.command("init", rich_help_panel=help.DATA, epilog=init.EXAMPLES)(init.init)
 app.command("train", rich_help_panel=help.MODELS, epilog=train.EXAMPLES)(train.train)
 app.command("eval", rich_help_panel=help.MODELS, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("val", hidden=True, epilog=evaluate.EXAMPLES)(evaluate.evaluate)

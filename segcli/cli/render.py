@@ -225,16 +225,17 @@ def dry_run_table(found: "DryRun") -> None:
         table.add_row(name, escape(value))
     table.add_section()
     table.add_row("loss of the first step", f"{found.loss:.4f}")
-    table.add_row("a step", _duration(found.seconds_a_step))
-    table.add_row("an image of the validation", _duration(found.seconds_a_val_image))
+    table.add_row("a step", duration(found.seconds_a_step))
+    table.add_row("an image of the validation", duration(found.seconds_a_val_image))
     table.add_row("memory at its peak", f"{found.peak_memory / 2**30:.2f} GiB")
     table.add_row(
-        f"{found.steps} steps, {found.validations} validations of {found.val_images} images", _duration(found.seconds)
+        f"{found.steps} steps, {found.validations} validations of {found.val_images} images", duration(found.seconds)
     )
     show_table(table, console_on(stderr=False))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
