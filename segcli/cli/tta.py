@@ -1,5 +1,6 @@
 """seg tta: what test-time augmentation gives, and what it costs."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,7 +123,6 @@ def _views(text: str) -> "list[View]":
 def _write(folder: Path, facts: "dict[str, object]") -> list[Path]:
     import json
 
-    from segcli.engine.drawing.front import draw_front
     from segcli.io.files import write_text
     from segcli.io.rundir import write_rows
 
@@ -130,6 +130,11 @@ def _write(folder: Path, facts: "dict[str, object]") -> list[Path]:
     rows: list[dict[str, object]] = facts["policies"]  # type: ignore[assignment]
     write_rows(table, rows)
     write_text(values, json.dumps(facts, indent=2) + "\n")
+    if find_spec("matplotlib") is None:
+        render.note("note: the picture needs matplotlib, which is not installed")
+        return [table, values]
+    from segcli.engine.drawing.front import draw_front
+
     draw_front(rows, picture)
     return [table, values, picture]
 

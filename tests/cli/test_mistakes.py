@@ -42,7 +42,7 @@ MISTAKES = [
     ("order of words", "prepare dataset pictures", "dataset prepare pictures"),
     ("group left out", "check pictures", "dataset check pictures"),
     ("group behind its command", "show config mine.yml", "config show mine.yml"),
-    ("option before its target", "export --fp16 onnx", "export onnx --fp16"),
+    ("target", "export onxn --fp16", "export onnx --fp16"),
     ("layout for folder", "dataset check voc", "dataset check data/voc"),
     ("missing -c", "train --dry-run", "train -c mine.yml"),
     ("option", "train mine.yml --dryrun", "train mine.yml --dry-run"),

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from segcli.parallel import Progress, silent
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ALIKE = 10
 """Bits of 256 in which the perceptual hashes of two images may differ for the images to count as alike."""
@@ -69,11 +72,13 @@ def _telling(hashes: Sequence[int]) -> tuple[Words, Places]:
     return words[places], places
 
 
-def _parts(words: Words, other_words: Words) -> tuple[csr_array, csr_array]:
+def _parts(words: Words, other_words: Words) -> "tuple[csr_array, csr_array]":
     """Which hash of the one side has which part, and which part is in which of the other side: N×K and K×M, of ones.
 
     Neighbouring bits, which are alike in calm pictures, go to several parts.
     """
+    from scipy.sparse import csr_array  # here, since what uses exported files alone has no scipy
+
     bits = np.unpackbits(np.concatenate([words, other_words]).view(np.uint8), axis=1)
     keys = np.empty((len(bits), _PARTS), np.int64)
     for part in range(_PARTS):
@@ -86,7 +91,7 @@ def _parts(words: Words, other_words: Words) -> tuple[csr_array, csr_array]:
 
 
 def _within(
-    until: Places, parts: csr_array, other_parts: csr_array, words: Words, other_words: Words
+    until: Places, parts: "csr_array", other_parts: "csr_array", words: Words, other_words: Words
 ) -> Iterator[Compared]:
     """Compares the pairs that share a part, some rows at a time."""
     starts = np.searchsorted(until, np.arange(1, until[-1] + 1, _AT_ONCE))
