@@ -103,16 +103,19 @@ def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
 
     if is_prepared(source):
         return open_prepared(source), source
+    from segcli.datasets.download.named import find_native
     from segcli.datasets.layouts.base import Options
-    from segcli.datasets.open import open_source
+    from segcli.datasets.layouts.detect import find_source
     from segcli.datasets.prepared.write import prepare
 
-    target = Path("data") / source.resolve().name.partition(".")[0]
+    native = find_native(str(source), None, None, Options(), progress, render.note)
+    target = Path("data") / (native.folder.resolve().name if native.layout.open else native.layout.name)
+    again = f"seg dataset prepare {render.command_path(source)}"
     if is_prepared(target):
-        render.note(f"{source} is prepared already, in {target}")
+        render.note(f"{target} was prepared before and is used as it is; where the data has changed: {again}")
         return open_prepared(target), target
-    made = prepare(open_source(source), target, Options(), progress=progress)
-    render.note(f"prepared {source} as {target}")
+    made = prepare(find_source(native.layout, native.folder, Options()), target, progress=progress)
+    render.note(f"prepared as {target}; with other classes or splits: {again} --help")
     return made.dataset, target
 
 

@@ -5,46 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcli.engine.arrays import Logits, operations
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.predictor import Wrapper
 from segcli.engine.prediction.resizing import resize_images
-from segcli.io.card import Inference, ModelCard
+from segcli.io.card import Inference
 from segcli.io.images import Pixels
 
 
 @dataclass(frozen=True)
-class OneSize:
+class OneSize(Wrapper):
     """A predictor that shows another one images of its only size.
 
     A smaller image is padded with the colour that normalisation makes zero; a larger one is made to fit inside first,
     its aspect kept, and its logits resized back.
 
     Attributes:
-        inner: takes images of the size.
         size: height and width.
     """
 
-    inner: Predictor
     size: tuple[int, int]
-
-    @property
-    def card(self) -> ModelCard:
-        """The card of the predictor inside."""
-        return self.inner.card
-
-    @property
-    def precision(self) -> str:
-        """The number format of the predictor inside."""
-        return self.inner.precision
-
-    @property
-    def batch_size(self) -> int:
-        """How many images the predictor inside computes well at a time."""
-        return self.inner.batch_size
-
-    @property
-    def concurrency(self) -> int:
-        """How many calls the predictor inside computes well side by side."""
-        return self.inner.concurrency
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, at the size of the images."""
