@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segcli.components.catalogue import Entry
     from segcli.engine.evaluation.scores import Scores
     from segcli.engine.evaluation.tta_search import Found
+    from segcli.engine.export.int8 import Quantised
     from segcli.engine.export.parity import Parity
     from segcli.engine.training.dry_run import DryRun
     from segcli.task import Task
@@ -245,6 +246,30 @@ def duration(seconds: float) -> str:
 
 def _figure(value: float) -> str:
     return "–" if value != value else f"{value:.4f}"
+
+
+def quantised_table(found: "Quantised") -> None:
+    """Prints which layers compute in int8 and which are kept in float, and what that costs in mIoU."""
+    layers = new_table(f"layers, ranges from {found.num_calibration} train images")
+    layers.add_column("layers", overflow="fold")
+    layers.add_column("error alone", justify="right")
+    layers.add_column("computed in")
+    for layer in found.layers:
+        error = "–" if layer.error is None else f"{layer.error:.2%}"
+        layers.add_row(escape(layer.name), error, "float" if layer.kept else "int8")
+    costs = new_table(f"mIoU on the {found.num_search} val images that the layers were chosen on")
+    costs.add_column("")
+    for name in ("mIoU", "lost points"):
+        costs.add_column(name, justify="right")
+    kept = sum(layer.kept for layer in found.layers)
+    rows = [("all in float", found.miou_float), ("all in int8", found.miou_all)]
+    rows += [(f"{kept} of {len(found.layers)} kept in float", found.miou)] if kept else []
+    for name, miou in rows:
+        costs.add_row(name, _figure(miou), f"{100 * (found.miou_float - miou):.2f}")
+    console = console_on(stderr=False)
+    if kept:
+        show_table(layers, console)
+    show_table(costs, console)
 
 
 def parity_table(parity: "Parity") -> None:

@@ -93,11 +93,23 @@ def to_fp16(model: ModelProto, contract: Contract | None = None) -> ModelProto:
     contract = contract or Contract()
     copy = ModelProto()
     copy.CopyFrom(model)
-    half: ModelProto = float16.convert_float_to_float16(copy, keep_io_types=True, node_block_list=_nodes_of_sizes(copy))
+    half: ModelProto = float16.convert_float_to_float16(copy, keep_io_types=True, node_block_list=nodes_of_sizes(copy))
     images = [_noise(shape, contract.layout == "nhwc") for shape in _checked_shapes(contract)]
     if not all(np.isfinite(_computed(half, batch)).all() for batch in images):
         raise ExportError(f"The network's activations pass fp16's range of ±{FP16_MAX:.0f}. Export in fp32.")
     return half
+
+
+def nodes_of_sizes(model: ModelProto) -> list[str]:
+    """Names of the nodes whose values depend on the image's size, but not on its pixels."""
+    pixels = {"image"}
+    names = []
+    for node in model.graph.node:
+        if node.op_type != "Shape" and pixels.intersection(_inputs(node)):
+            pixels.update(node.output)
+        else:
+            names.append(node.name)
+    return names
 
 
 def _trace(network: Deployed, contract: Contract) -> ModelProto:
@@ -202,18 +214,6 @@ def _check_range(model: ModelProto) -> None:
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT and np.abs(numpy_helper.to_array(weight)).max(initial=0) > FP16_MAX:
             raise ExportError(f"The weight {weight.name} is beyond fp16's range of ±{FP16_MAX:.0f}. Export in fp32.")
-
-
-def _nodes_of_sizes(model: ModelProto) -> list[str]:
-    """Names of the nodes whose values depend on the image's size, but not on its pixels."""
-    pixels = {"image"}
-    names = []
-    for node in model.graph.node:
-        if node.op_type != "Shape" and pixels.intersection(_inputs(node)):
-            pixels.update(node.output)
-        else:
-            names.append(node.name)
-    return names
 
 
 def _inputs(node: NodeProto) -> Iterator[str]:

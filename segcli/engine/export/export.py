@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from segcli.datasets.dataset import Sample
@@ -14,7 +15,8 @@ from segcli.datasets.open import open_for_model
 from segcli.engine.backends.exported import ExportedFile
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.export.parity import Agreement, Parity, compare, default_tolerance, refuse_disagreement
+from segcli.engine.export.int8 import Calibration
+from segcli.engine.export.parity import Agreement, Parity, compare, default_tolerance, refuse_disagreement, refuse_loss
 from segcli.engine.export.targets import Job, Target
 from segcli.engine.prediction.load import of_any_size
 from segcli.engine.prediction.predictor import Predictor
@@ -24,6 +26,12 @@ from segcli.io.bundle import load_bundle
 from segcli.io.card import Contract, ModelCard
 from segcli.io.files import replacing, replacing_folder, write_text
 from segcli.parallel import Progress, silent
+
+NUM_CHECKED, NUM_JUDGED = 4, 16
+"""Images that a file is compared on where nobody says how many, and those that judge the mIoU of int8."""
+
+NUM_CALIBRATION, NUM_SEARCH = 16, 16
+"""Train images that give int8 its ranges, and val images that the layers to keep in float are chosen on."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,11 @@ class Wanted:
         output: `logits`, `probabilities` or `labels`.
         size: the only height and width that it takes; None takes any.
         resizes: the resize that the model wants goes inside.
-        verify: on how many val images it is checked.
+        verify: on how many val images it is checked; None is 4, of int8 the mIoU on 16.
         tolerance: share (0…1) of labels that may differ; None is that of the precision.
         data: a dataset whose images serve for the check; None takes the model's own.
         offline: fetch nothing, so that the environment of TensorFlow is made of what uv has kept.
+        max_drop: points (0…100) of mIoU that int8 may lose.
     """
 
     precision: str = "fp32"
@@ -47,10 +56,11 @@ class Wanted:
     output: str = "logits"
     size: tuple[int, int] | None = None
     resizes: bool = False
-    verify: int = 4
+    verify: int | None = None
     tolerance: float | None = None
     data: Path | None = None
     offline: bool = False
+    max_drop: float = 1.0
 
 
 def export_model(
@@ -79,10 +89,11 @@ def export_model(
     network, card = load_bundle(bundle)
     samples, origin, own = _samples(card, wanted)
     contract = _contract(target, card, wanted, samples)
+    calibration = _calibration(card, wanted) if wanted.precision == "int8" else None
     card = replace(card, precision=wanted.precision, contract=contract)
     with _staged(target, path) as staged:
         progress("converting", 0, 1)
-        facts = target.write(Job(network, card, contract, staged, progress, wanted.offline))
+        facts = target.write(Job(network, card, contract, staged, progress, wanted.offline, calibration))
         progress("converting", 1, 1)
         reference = TorchBackend(network, card, torch.device("cpu"), "fp32")
         found, milliseconds, miou = _check(reference, target.load(staged), samples, own, progress)
@@ -90,8 +101,10 @@ def export_model(
         parity = Parity(
             path, wanted.precision, tolerance, found, origin, milliseconds, _size(staged),
             _size(bundle / "model.safetensors"), contract.output, miou, {**facts},
+            None if calibration is None else calibration.max_drop,
         )  # fmt: skip
         refuse_disagreement(parity, contract.resizes)
+        refuse_loss(parity)
     write_text(parity.report, json.dumps(parity.to_json(), indent=2))
     return parity
 
@@ -124,7 +137,8 @@ def _check(
     reference: Predictor, file: ExportedFile, samples: Sequence[Sample], own: bool, progress: Progress
 ) -> tuple[tuple[Agreement, ...], tuple[float, float], tuple[float, float] | None]:
     """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes."""
-    agreements, milliseconds = compare(reference, file, [sample.image() for sample in samples], progress)
+    compared = samples[:NUM_CHECKED] if file.precision == "int8" else samples
+    agreements, milliseconds = compare(reference, file, [sample.image() for sample in compared], progress)
     if not own:
         return agreements, milliseconds, None
     model = Resizing(reference, file.card.inference)
@@ -137,14 +151,44 @@ def _samples(card: ModelCard, wanted: Wanted) -> tuple[Sequence[Sample], str, bo
     try:
         dataset = open_for_model(card, wanted.data)
         split = next(split for split in ("val", "test", "train") if dataset.splits.get(split))
-        samples = dataset.splits[split][: wanted.verify]
+        samples = _chosen(dataset.splits[split], wanted)
         return samples, f"{len(samples)} images of {dataset.name}, {split} split", True
     except UsageError:
         if wanted.data is not None:
             raise
         # The model has travelled without its data: any picture shows whether the file computes the same.
-        samples = shapes.dataset().splits["val"][: wanted.verify]
+        samples = shapes.dataset().splits["val"][: wanted.verify or NUM_CHECKED]
         return samples, "the embedded shapes, as the model's own data is not here", False
+
+
+def _chosen(samples: Sequence[Sample], wanted: Wanted) -> Sequence[Sample]:
+    """The images of the check: the first; of int8 those between the ones that its layers are chosen on."""
+    if wanted.precision != "int8":
+        return samples[: wanted.verify or NUM_CHECKED]
+    number = wanted.verify or NUM_JUDGED
+    return spread(samples[1::2] if len(samples) >= 2 * number else samples, number)
+
+
+def _calibration(card: ModelCard, wanted: Wanted) -> Calibration:
+    """The images that int8 needs: of the train split for the ranges, of the val split to choose layers on."""
+    try:
+        dataset = open_for_model(card, wanted.data)
+    except UsageError as error:
+        raise UsageError(f"--int8 is measured on real images: {error}") from None
+    missing = [split for split in ("train", "val") if not dataset.splits.get(split)]
+    if missing:
+        raise UsageError(
+            f"--int8 needs a train and a val split, and {dataset.name} has no {missing[0]}; give a dataset with -d"
+        )
+    val = dataset.splits["val"]
+    held_out = spread(val[::2] if len(val) >= 2 * NUM_SEARCH else val, NUM_SEARCH)
+    return Calibration(spread(dataset.splits["train"], NUM_CALIBRATION), held_out, wanted.max_drop)
+
+
+def spread(samples: Sequence[Sample], number: int) -> list[Sample]:
+    """At most so many samples, evenly over all: neighbours in a split are often frames of one video."""
+    places = np.linspace(0, len(samples) - 1, min(number, len(samples))).round().astype(int)
+    return [samples[place] for place in places]
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import ModelProto
@@ -12,15 +13,21 @@ from segcli.engine.export.targets import Job
 from segcli.io.card import CARD
 
 
-def write_onnx(job: Job) -> Mapping[str, str]:
-    """Writes the job's file; tells by which of torch's exporters.
+def write_onnx(job: Job) -> Mapping[str, Any]:
+    """Writes the job's file; tells by which of torch's exporters, and what int8 came to.
 
     Raises:
-        ExportError: if the network cannot be converted.
+        ExportError: if the network cannot be converted, or int8 loses more than is allowed wherever it computes.
     """
     model, route = convert(deployed(job.network, job.card, job.contract), job.contract)
     if job.card.precision == "fp16":
         model = to_fp16(model, job.contract)
+    if job.calibration is not None:
+        from segcli.engine.export.int8 import quantise
+
+        quantised, found = quantise(model, job.card, job.calibration, job.progress)
+        save(quantised, job)
+        return {"exporter": route, "int8": found}
     save(model, job)
     return {"exporter": route}
 

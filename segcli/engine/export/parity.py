@@ -19,10 +19,10 @@ from segcli.io.card import Contract
 from segcli.io.images import Pixels
 from segcli.parallel import Progress, silent
 
-LABELS = {"fp32": 0.001, "fp16": 0.005}
-"""Share of labels that may differ, by the precision of the file."""
+LABELS = {"fp32": 0.001, "fp16": 0.005, "int8": 1.0}
+"""Share of labels that may differ, by the precision of the file; int8 is judged by its mIoU."""
 
-DIFFERENCE = {"fp32": 0.002, "fp16": 0.1}
+DIFFERENCE = {"fp32": 0.002, "fp16": 0.1, "int8": float("inf")}
 """Largest difference of logits, in parts of the largest logit. Rounding stays far below; wrong padding does not."""
 
 RESIZED_LABELS, RESIZED_DIFFERENCE = 0.005, 0.1
@@ -68,6 +68,7 @@ class Parity:
         output: what the file gives.
         miou: of the model and of the file, on the same images; None where there are no masks.
         facts: what the target told.
+        max_drop: points (0…100) of mIoU that the file may lose; None where the labels judge.
     """
 
     path: Path
@@ -80,7 +81,8 @@ class Parity:
     model_bytes: int
     output: str = "logits"
     miou: tuple[float, float] | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    max_drop: float | None = None
 
     @property
     def report(self) -> Path:
@@ -208,6 +210,18 @@ def refuse_disagreement(parity: Parity, resizes: bool) -> None:
                 f"the file's logits differ from the model's by {agreement.relative:.2g} of the largest {at}, "
                 f"more than {allowed:g}; {parity.path} is not written"
             )
+
+
+def refuse_loss(parity: Parity) -> None:
+    """Raises ExportError where a file loses more mIoU than it may."""
+    if parity.max_drop is None or parity.miou is None:
+        return
+    before, after = parity.miou
+    if not 100 * (before - after) <= parity.max_drop:
+        raise ExportError(
+            f"the file's mIoU is {after:.4f} where the model's is {before:.4f}, on {parity.images}: more than the "
+            f"{parity.max_drop:g} points of --max-drop; {parity.path} is not written"
+        )
 
 
 def odd_size(height: int, width: int) -> tuple[int, int]:

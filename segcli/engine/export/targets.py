@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segcli.engine.backends.exported import ExportedFile
 from segcli.engine.prediction.load import LOADERS
@@ -13,6 +13,7 @@ from segcli.io.formats import Format, by_name
 from segcli.parallel import Progress, silent
 
 if TYPE_CHECKING:
+    from segcli.engine.export.int8 import Calibration
     from segcli.nn.network import SegmentationNetwork
 
 
@@ -27,6 +28,7 @@ class Job:
         path: where it is to be written: a file that is there and empty, or an empty folder.
         progress: told of each step.
         offline: make the environment that a target runs in, if it has one, without a network.
+        calibration: what int8 is measured on; None for other precisions.
     """
 
     network: "SegmentationNetwork"
@@ -35,6 +37,7 @@ class Job:
     path: Path
     progress: Progress = silent
     offline: bool = False
+    calibration: "Calibration | None" = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Target:
     layout: str
     any_size: bool
     batch: int | None
-    write: Callable[[Job], Mapping[str, str]]
+    write: Callable[[Job], Mapping[str, Any]]
     load: Callable[[Path], ExportedFile]
 
     @property
@@ -67,13 +70,13 @@ class Target:
         return self.format.name
 
 
-def _write_onnx(job: Job) -> Mapping[str, str]:
+def _write_onnx(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.onnx import write_onnx
 
     return write_onnx(job)
 
 
-def _write_openvino(job: Job) -> Mapping[str, str]:
+def _write_openvino(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.openvino import write_openvino
 
     return write_openvino(job)
@@ -85,21 +88,21 @@ def _load_openvino(path: Path) -> ExportedFile:
     return load_openvino(path, exact=True)
 
 
-def _write_program(job: Job) -> Mapping[str, str]:
+def _write_program(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.program import write_program
 
     write_program(job.path, job.network, job.card, job.contract)
     return {}
 
 
-def _write_tflite(job: Job) -> Mapping[str, str]:
+def _write_tflite(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.tflite import write_tflite
 
     write_tflite(job.network, job.card, job.contract, job.path, job.progress, job.offline)
     return {}
 
 
-def _write_savedmodel(job: Job) -> Mapping[str, str]:
+def _write_savedmodel(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.savedmodel import write_savedmodel
 
     write_savedmodel(job.network, job.card, job.contract, job.path, job.progress, job.offline)
@@ -109,7 +112,7 @@ def _write_savedmodel(job: Job) -> Mapping[str, str]:
 TARGETS = (
     Target(
         by_name("onnx"), "one .onnx file for ONNX Runtime, TensorRT and many more",
-        ("fp32", "fp16"), "nchw", True, None, _write_onnx, LOADERS["onnx"],
+        ("fp32", "fp16", "int8"), "nchw", True, None, _write_onnx, LOADERS["onnx"],
     ),
     Target(
         by_name("openvino"), "a folder with model.xml and model.bin for OpenVINO",

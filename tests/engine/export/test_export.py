@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import draw_pair, explicit
+from conftest import draw_pair
 from torch import nn
 from torch.nn import functional
 
@@ -23,8 +23,7 @@ from segcli.engine.export.targets import TARGETS, Job, Target, find_target
 from segcli.engine.prediction.load import load_predictor
 from segcli.engine.prediction.predictor import predict_mask
 from segcli.errors import ExportError, ModelError, UsageError
-from segcli.io.bundle import save_bundle
-from segcli.io.card import CARD, Contract, Inference, ModelCard
+from segcli.io.card import CARD, Contract
 from segcli.io.formats import FORMATS, Format
 from segcli.nn.deployed import Deployed
 from segcli.nn.network import SegmentationNetwork
@@ -34,34 +33,6 @@ SMALL = {
     "Unet": (32, 16, 16, 8, 8), "UnetPlusPlus": (32, 16, 16, 8, 8), "MAnet": (32, 16, 16, 8, 8), "UPerNet": 32, "DPT": 32,
 }  # fmt: skip
 ONNX = find_target("onnx")
-
-
-def small_network() -> SegmentationNetwork:
-    """A Unet of stride 8 that has learnt the colours: on random weights a rounding turns labels over."""
-    torch.manual_seed(0)
-    options = ModelOptions(encoder_depth=3, decoder_channels=(16, 8, 8))
-    network = build_network("Unet", "resnet18", None, options, Task.of("abc")).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for number in range(30):
-        images, masks = (np.stack(each) for each in zip(*(draw_pair(4 * number + i) for i in range(4)), strict=True))
-        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2))
-        optimizer.zero_grad()
-        functional.cross_entropy(logits, torch.from_numpy(masks).long()).backward()
-        optimizer.step()
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    network = small_network()
-    card = ModelCard(
-        Task.of("abc"), "Unet", "resnet18", None, network.mean, network.std, Inference.of(48),
-        data={"dataset": {**explicit(folder / "data"), "classes": list("abc")}, "fingerprint": "1"},
-        encoder_weights_licence="MIT",
-    )  # fmt: skip
-    save_bundle(folder / "best", network, card)
-    return folder / "best"
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES.values()))
@@ -83,7 +54,7 @@ def assert_free(model: onnx.ModelProto) -> None:
         assert (names[0], names[2], names[3]) == ("batch", "height", "width")
 
 
-def test_the_exporter_of_torch_export_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exporter_of_torch_export_takes_over(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the deprecated exporter fails or is gone; the result is checked at the same sizes, and named the same."""
     export = torch.onnx.export
 
@@ -93,13 +64,12 @@ def test_the_exporter_of_torch_export_takes_over(monkeypatch: pytest.MonkeyPatch
         return export(*arguments, dynamo=True, **options)
 
     monkeypatch.setattr(torch.onnx, "export", without_torchscript)
-    model, route = convert(Deployed(small_network()))
+    model, route = convert(Deployed(network))
     assert route == DYNAMO
     assert_free(model)
 
 
-def test_an_export_that_is_wrong_at_another_size_is_refused() -> None:
-    network = small_network()
+def test_an_export_that_is_wrong_at_another_size_is_refused(network: SegmentationNetwork) -> None:
 
     class Frozen(nn.Module):
         """A head whose offset grows with the image's size, which tracing freezes."""
