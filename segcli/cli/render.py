@@ -133,19 +133,23 @@ def trials_table(trials: "Sequence[Trial]") -> None:
     console_on(stderr=False).print(table)
 
 
-def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", limit: int = 20) -> None:
-    """Prints the largest classes of each predicted image."""
+MOST_ROWS = 20
+"""Rows of a table that is only a glance."""
+
+
+def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", total: int) -> None:
+    """Prints the largest classes of the first few of some predicted images."""
     table = new_table()
     table.add_column("image")
     table.add_column("classes")
-    for source, shares in rows[:limit]:
+    for source, shares in rows:
         largest = sorted(range(len(shares)), key=lambda index: -shares[index])[:5]
         shown = ", ".join(f"{task.classes[index]} {shares[index]:.0%}" for index in largest if shares[index] >= 0.005)
         table.add_row(escape(source.name), escape(shown))
     console = console_on(stderr=True)
     console.print(table)
-    if len(rows) > limit:
-        console.print(f"… and {len(rows) - limit} more")
+    if total > len(rows):
+        console.print(f"… and {total - len(rows)} more")
 
 
 def entries_table(entries: "Sequence[Entry]") -> None:
@@ -164,14 +168,18 @@ def entries_table(entries: "Sequence[Entry]") -> None:
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal."""
+    """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal.
+
+    A total of 0 is one that is not known.
+    """
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, info="")
-            bars.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total or None, info="")
+            speed = bars.tasks[tasks[what]].speed
+            bars.update(tasks[what], completed=done, total=total or None, info=f"{speed:.3g}/s" if speed else "")
 
         yield show
 

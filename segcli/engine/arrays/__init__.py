@@ -37,6 +37,9 @@ class Operations(Protocol):
     def labels(self, logits: Logits) -> Any:
         """The class with the largest logit at every pixel, the first of equals: N×H×W uint8, uint16 beyond 256."""
 
+    def largest(self, values: Logits) -> Any:
+        """The largest of the channels (of N×C×H×W) at every pixel: N×H×W."""
+
     def beside(self, values: NDArray[Any], logits: Logits) -> Any:
         """Numpy's values as an array of the logits' library on their device; does not wait for the copy."""
 

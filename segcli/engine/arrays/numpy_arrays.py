@@ -41,6 +41,11 @@ def labels(logits: Values) -> NDArray[Any]:
     return np.asarray(logits.argmax(axis=1), np.uint8 if logits.shape[1] <= 256 else np.uint16)
 
 
+def largest(values: Values) -> Values:
+    """Takes the largest."""
+    return np.asarray(values.max(axis=1))
+
+
 def beside(values: NDArray[Any], logits: Values) -> NDArray[Any]:
     """Gives the values themselves."""
     return values

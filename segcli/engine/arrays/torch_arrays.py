@@ -35,6 +35,11 @@ def labels(logits: Tensor) -> Tensor:
     return logits.max(1).indices.to(torch.uint8 if logits.shape[1] <= 256 else torch.uint16)
 
 
+def largest(values: Tensor) -> Tensor:
+    """Takes the largest."""
+    return values.amax(1)
+
+
 def beside(values: NDArray[Any], logits: Tensor) -> Tensor:
     """Copies, through pinned memory to an accelerator of CUDA's kind: from other memory the host would wait."""
     return upload(torch.from_numpy(values), logits.device)
