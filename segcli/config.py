@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from segcli.components.augmentations import AugmentationConfig, Light
 from segcli.components.losses import CrossEntropy, LossConfig
-from segcli.components.models import ModelOptions, architecture_name
+from segcli.components.models import ModelOptions, architecture_name, network_problems
 from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
 from segcli.components.section import Section, field_docs, sections_in
@@ -273,18 +273,23 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     file = read_yaml(path)
     values = _overridden(file.values, overrides)
+    found: dict[tuple[int, str], list[str]] = {}
+    config = None
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         # A list that is too short only because its items are wrong is no news beside them.
         problems = [problem for problem in error.errors() if problem["type"] != "too_short" or not problem["input"]]
-        found: dict[tuple[int, str], list[str]] = {}
         for problem in problems:
-            place, message = _describe(problem, file, values, overrides)
-            found.setdefault(place, []).append(message)
+            keys, sections = _keys_of(problem["loc"], values)
+            found.setdefault(_place_of(keys, file, overrides), []).append(_message(problem, keys, sections))
+    for keys, message in network_problems(values):
+        found.setdefault(_place_of(keys, file, overrides), []).append(message)
+    if config is None or found:
         # What may be one of several types is told once, with the alternatives.
         lines = [f"{place}: {' or '.join(dict.fromkeys(messages))}" for (_, place), messages in sorted(found.items())]
         raise ConfigError("\n".join(lines)) from None
+    return config
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -326,15 +331,12 @@ def _place(items: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
-def _describe(
-    problem: ErrorDetails, file: YamlFile, values: dict[str, Any], overrides: Sequence[str]
-) -> tuple[tuple[int, str], str]:
-    """The place of a problem (its line, for sorting, and its text) and the message."""
-    keys, sections = _keys_of(problem["loc"], values)
+def _place_of(keys: Keys, file: YamlFile, overrides: Sequence[str]) -> tuple[int, str]:
+    """The place of a problem: its line, for sorting, and its text."""
     dotted = ".".join(str(key) for key in keys)
     override = next((text for text in overrides if text.partition("=")[0] == dotted), None)
     place = f"--set {override}" if override else f"{file.where(keys)}: {dotted}" if dotted else str(file.path)
-    return (file.lines.get(keys, 0), place), _message(problem, keys, sections)
+    return file.lines.get(keys, 0), place
 
 
 def _keys_of(location: Keys, values: Any) -> tuple[Keys, tuple[str, ...]]:

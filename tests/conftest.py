@@ -12,7 +12,6 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from segcli.cli.app import app
-from segcli.cli.train import with_resume_value
 from segcli.config import RunConfig
 
 torch.set_num_threads(1)
@@ -100,7 +99,7 @@ def seg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(app, with_resume_value([str(argument) for argument in arguments]))
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
 

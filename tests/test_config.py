@@ -194,3 +194,28 @@ def test_crops_are_large_enough_for_the_loss(tmp_path: Path) -> None:
     assert "lower loss.terms.1.pooling" in problems(tmp_path, text, "train.image_size=12")[0]
     assert load(tmp_path, text, "train.image_size=13").train.image_size == 13
     assert load(tmp_path, text, "train.image_size=12", "loss.terms.1.pooling=2").train.image_size == 12
+
+
+def test_mistakes_in_the_network_are_told_with_the_others(tmp_path: Path) -> None:
+    text = ORIGIN.replace("DeepLabV3Plus", "FPN").replace("resnet34", "resnet43") + (
+        "model:\n  attention: scse\n  decoder_channels: [8, 8]\ntrain: {epoch: 3}\n"
+    )
+    assert problems(tmp_path, text, "model.output_stride=16") == [
+        "--set model.output_stride=16: FPN has no such option; leave it out, or choose DeepLabV3 or DeepLabV3Plus or PAN",
+        "run.yml:3: encoder: unknown encoder 'resnet43'; did you mean resnet34?",
+        "run.yml:6: model.attention: FPN has no such option; leave it out, or choose Unet or UnetPlusPlus",
+        "run.yml:7: model.decoder_channels: FPN wants one number, not 2",
+        "run.yml:8: train.epoch: unknown key; did you mean epochs?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{decoder_channels: 16}", "Unet wants a width for each of its 5 stages, not one number"),
+        ("{encoder_depth: 3, decoder_channels: [8, 8]}", "Unet wants a width for each of its 3 stages, not 2 numbers"),
+    ],
+)
+def test_decoder_widths_fit_the_architecture(tmp_path: Path, options: str, message: str) -> None:
+    text = ORIGIN.replace("DeepLabV3Plus", "Unet") + f"model: {options}\n"
+    assert problems(tmp_path, text) == [f"run.yml:5: model.decoder_channels: {message}"]

@@ -4,53 +4,90 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import segcli
-from segcli.cli import dataset, evaluate, export, listing, predict, render, runconfig, train, tta, visualize
+from segcli.cli import (
+    bench,
+    corrections,
+    dataset,
+    evaluate,
+    export,
+    help,
+    init,
+    listing,
+    predict,
+    render,
+    runconfig,
+    train,
+    tta,
+    visualize,
+)
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError
 
+_DEBUG = "--debug"
 
-class SegGroup(TyperGroup):
+
+class SegGroup(help.SegSubgroup):
     """Turns the errors that a user can cause into one line and an exit code."""
+
+    def main(self, args: Iterable[str] | None = None, **settings: Any) -> Any:  # type: ignore[override]
+        """Runs a command line and ends the process."""
+        given = train.with_resume_value(sys.argv[1:] if args is None else list(args))
+        arguments = [word for word in given if word != _DEBUG]  # which may stand anywhere
+        settings = {**settings, "prog_name": "seg", "standalone_mode": False, "obj": arguments}
+        try:
+            code = super().main(args=arguments, **settings)
+        except typer.TyperException as error:
+            if _DEBUG in given:
+                raise
+            problem = corrections.of_parser(error, arguments)
+            render.error(problem)
+            sys.exit(problem.exit_code)
+        except SegError as error:
+            if _DEBUG in given:
+                raise
+            render.error(corrections.with_line(error, arguments))
+            sys.exit(error.exit_code)
+        except OSError as error:
+            if _DEBUG in given or error.errno == errno.EPIPE:
+                raise
+            render.error(SegError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+            sys.exit(1)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if _DEBUG in given or package in {"", "segcli"}:
+                raise
+            what = "what is here can use exported files only. Everything else: pip install segcli"
+            render.error(SegError(f"{package} is not installed; {what}"))
+            sys.exit(1)
+        except Terminated:
+            render.note("terminated")
+            sys.exit(143)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)
-        except SegError as error:
-            if ctx.params.get("debug"):
-                raise
-            render.error(error)
-            raise typer.Exit(error.exit_code) from None
-        except OSError as error:
-            if ctx.params.get("debug") or error.errno == errno.EPIPE:
-                raise
-            render.error(SegError(f"{error.filename or 'a file'}: {error.strerror or error}"))
-            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             render.note("interrupted")
             raise typer.Exit(130) from None
-        except Terminated:
-            render.note("terminated")
-            raise typer.Exit(143) from None
 
 
-app = typer.Typer(
-    name="seg",
+app = help.Commands(
+    "Semantic segmentation from one YAML file: prepare, train, evaluate, predict, export.",
     cls=SegGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Semantic segmentation from one YAML file: prepare, train, evaluate, predict, export.",
-    epilog="Start here: seg train -c configs/quickstart.yml",
+    name="seg",
+    epilog=help.examples(
+        "seg train -c configs/quickstart.yml  # a trained model in a minute, without data or GPU",
+        "seg dataset prepare my_data  # your own images and masks",
+        "seg predict --tta images/  # with the newest model",
+    ),
 )
 
 
@@ -62,7 +99,7 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error; may stand anywhere.")] = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
@@ -71,16 +108,19 @@ def _options(
     pass
 
 
-app.add_typer(dataset.app, name="dataset")
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("val", hidden=True)(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("visualize")(visualize.visualize)
-app.add_typer(export.app, name="export")
-app.command("tta")(tta.tta)
-app.command("list")(listing.list_kind)
-app.add_typer(runconfig.app, name="config")
+app.add_typer(dataset.app, name="dataset", rich_help_panel=help.DATA)
+app.command("init", rich_help_panel=help.DATA, epilog=init.EXAMPLES)(init.init)
+app.command("train", rich_help_panel=help.MODELS, epilog=train.EXAMPLES)(train.train)
+app.command("eval", rich_help_panel=help.MODELS, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("val", hidden=True, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("tta", rich_help_panel=help.MODELS, epilog=tta.EXAMPLES)(tta.tta)
+app.command("predict", rich_help_panel=help.USE, epilog=predict.EXAMPLES)(predict.predict)
+app.command("visualize", rich_help_panel=help.USE, epilog=visualize.EXAMPLES)(visualize.visualize)
+app.command("export", rich_help_panel=help.USE, epilog=export.EXAMPLES)(export.export)
+app.command("bench", rich_help_panel=help.USE, epilog=bench.EXAMPLES)(bench.bench)
+app.command("list", rich_help_panel=help.ABOUT, epilog=listing.EXAMPLES)(listing.list_kind)
+app.command("runs", rich_help_panel=help.ABOUT, epilog=listing.RUNS_EXAMPLES)(listing.runs)
+app.add_typer(runconfig.app, name="config", rich_help_panel=help.ABOUT)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Looking for plugins of pydantic, which we have none of, takes a tenth of the start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     signal.signal(signal.SIGTERM, _terminate)
-    app(train.with_resume_value(sys.argv[1:] if arguments is None else list(arguments)))
+    app(arguments)
 
 
 def _terminate(number: int, frame: object) -> None:

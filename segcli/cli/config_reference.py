@@ -13,9 +13,10 @@ _HEAD = """\
 # The config file
 
 One YAML file makes a run. Every key has a default except `dataset`; an unknown key is refused with a near one named.
-`--set key.path=value` overrides any of them, `seg config show -c FILE` prints the file with all defaults filled in, and
-`seg config schema` prints a JSON Schema for editors. Where a section has a `name`, the name chooses one of several
-kinds, each with its own keys; `scheduler: cosine` is short for `scheduler: {name: cosine}`.
+`--set key.path=value` overrides any of them, `seg config show FILE` prints the file with all defaults filled in, `seg
+config recipe NAME` one to start from, and `seg config schema` a JSON Schema for editors. Where a section has a
+`name`, the name chooses one of several kinds, each with its own keys; `scheduler: cosine` is short for `scheduler:
+{name: cosine}`.
 """
 
 

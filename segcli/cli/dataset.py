@@ -5,77 +5,134 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import options, render, render_data
+from segcli.cli import choices, complete, help, options, recipes, render, render_data
 from segcli.cli.reading_options import with_reading_options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.datasets.layouts.base import Options
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare, check and measure datasets.")
+_LAYOUTS = f"{', '.join(choices.LAYOUTS[:-1])} or {choices.LAYOUTS[-1]}"
 
-_LAYOUTS = "ade20k, camvid, cityscapes, coco, coco_stuff, cvat, darwin, folder, labelme, shapes or voc"
-_RECIPES = {"ade20k", "camvid", "cityscapes", "coco_stuff", "folder", "voc"}
-Layout = Annotated[str | None, typer.Option("--layout", help=f"{_LAYOUTS}. [default: told by what lies in the folder]")]
-Target = Annotated[Path, typer.Argument(metavar="DATASET", help="A prepared dataset, a folder, or a native dataset.")]
+app = help.Commands("Prepare, check and measure datasets.")
+
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.layouts,
+        help="Which layout a folder or archive has. [default: told by what lies in it]",
+    ),
+]  # fmt: skip
+Target = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATASET", rich_help_panel=help.READS, autocompletion=complete.datasets,
+        help="A prepared dataset, a folder, or a native dataset.",
+    ),
+]  # fmt: skip
 
 
-@app.callback()
-def _group() -> None:
-    """Prepare, check and measure datasets."""
-
-
-@app.command("prepare")
+@app.command(
+    "prepare",
+    epilog=help.examples(
+        "seg dataset prepare voc  # downloaded, to data/voc",
+        "seg dataset prepare my_data --classes background,crack --map 255=1  # to data/my_data",
+        "seg dataset prepare cityscapes --from downloads/  # from the archives in a folder",
+    ),
+)
 @with_reading_options
 def prepare(
-    layout: Annotated[str, typer.Argument(help=f"{_LAYOUTS}.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT|FOLDER|ARCHIVE",
+            rich_help_panel=help.READS,
+            autocompletion=complete.layouts,
+            help=f"A folder or an archive; or a layout: {_LAYOUTS}.",
+        ),
+    ],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="The native dataset, or its archives. [default: downloaded]"),
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            rich_help_panel=help.READS,
+            help="Where the data of the LAYOUT lies, or its archives. [default: downloaded]",
+        ),
     ] = None,
+    layout: Layout = None,
     target: Annotated[
-        Path | None, typer.Option("--to", metavar="DIR", help="Where to write. [default: data/LAYOUT]")
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            rich_help_panel=help.WRITES,
+            help="Where to write. [default: data/LAYOUT, or data/NAME for a folder NAME of your own]",
+        ),
     ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", rich_help_panel=help.WRITES, help="Copy images instead of linking them.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", rich_help_panel=help.WRITES, help="Replace what was prepared from other data."),
+    ] = False,
     *,
     reading: "Options",
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
     from segcli.datasets.check.kinds import check_command
-    from segcli.datasets.download.catalogue import obtain
-    from segcli.datasets.layouts.detect import find_layout, refuse_useless
+    from segcli.datasets.download.named import find_native
+    from segcli.datasets.layouts.detect import find_layout, find_source, refuse_useless
+    from segcli.datasets.prepared.format import is_prepared
     from segcli.datasets.prepared.write import prepare as prepare_source
 
-    chosen = find_layout(layout)
-    refuse_useless(chosen, reading)
-    target = target or Path("data") / layout
-    if target.exists() and any(target.iterdir() if target.is_dir() else ()):
-        render.note(f"replacing the dataset in {target}")
+    if what in choices.LAYOUTS:
+        refuse_useless(find_layout(what), reading)  # before anything is fetched
     with render.progress() as progress:
-        if chosen.needs_folder:
-            source = obtain(chosen, source, reading.variant, progress, render.note)
-        found = chosen.find(source or Path(), reading)
-        check = check_command(source or Path(), f"--layout {layout} {typed}")
-        made = prepare_source(found, target, reading, "none" if copy else "any", progress, check)
+        native = find_native(what, layout, source, reading, progress, render.note)
+        chosen = native.layout
+        target = target or Path("data") / (native.folder.resolve().name if chosen.open else chosen.name)
+        found = find_source(chosen, native.folder, reading)
+        check = check_command(native.folder, f"--layout {chosen.name} {typed}")
+        replaces = is_prepared(target)
+        made = prepare_source(
+            found, target, reading, "none" if copy else "any", progress, check, overwrite or not chosen.open
+        )
+    if replaces:
+        render.note(f"replaced the dataset in {target}")
     render_data.dataset_table(made.dataset)
     render_data.findings_briefly(made.findings, check)
     render.files([target])
-    if not {"train", "val"} <= made.dataset.splits.keys():
-        render.next_steps(f"seg eval -d {render.command_path(target)}")
-        return
-    recipe = layout if layout in _RECIPES else "folder"
-    here = f" --set dataset.root={render.command_path(target)}" if target != Path("data") / recipe else ""
-    render.next_steps(f"seg train -c configs/{recipe}.yml{here}", f"seg dataset stats {render.command_path(target)}")
+    ready = {"train", "val"} <= made.dataset.splits.keys()
+    render.next_steps(*(recipes.how_to_train(chosen.name, target) if ready else _how_to_use(target)))
 
 
-@app.command("check")
+def _how_to_use(prepared: Path) -> list[str]:
+    return [f"seg eval -d {render.command_path(prepared)}", f"seg dataset stats {render.command_path(prepared)}"]
+
+
+@app.command(
+    "check",
+    epilog=help.examples(
+        "seg dataset check my_data  # what is wrong, and what mends it",
+        "seg dataset check my_data --fix mended  # a mended, prepared copy",
+        "seg dataset check my_data --json > findings.json",
+    ),
+)
 @with_reading_options
 def check(
     dataset: Target,
     layout: Layout = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", metavar="DIR", help="Write a mended copy there; the source stays as it is.")
+        Path | None,
+        typer.Option(
+            "--fix",
+            metavar="DIR",
+            rich_help_panel=help.WRITES,
+            help="Write a mended copy there; the source stays as it is.",
+        ),
     ] = None,
     as_json: options.Json = False,
     *,
@@ -89,7 +146,7 @@ def check(
     from segcli.datasets.prepared.mended_copy import write_mended
 
     with render.progress() as progress:
-        source = open_source(dataset, layout, reading)
+        source = open_source(options.find_dataset(dataset), layout, reading)
         report = check_dataset(source, reading, progress, check_command(dataset, _with_layout(layout, typed)))
         mended = write_mended(report, fix, progress) if fix is not None else None
     if as_json:
@@ -103,13 +160,26 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("stats")
+@app.command(
+    "stats",
+    epilog=help.examples(
+        "seg dataset stats data/voc  # tables, and voc-stats.html with pictures of every class",
+        "seg dataset stats data/voc --html page.html",
+        "seg dataset stats data/voc --json  # figures alone",
+    ),
+)
 @with_reading_options
 def stats(
     dataset: Target,
     layout: Layout = None,
     page: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Where the page goes. [default: NAME-stats.html]")
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            rich_help_panel=help.WRITES,
+            help="Where the page goes. [default: NAME-stats.html; none with --json]",
+        ),
     ] = None,
     as_json: options.Json = False,
     *,
@@ -124,19 +194,21 @@ def stats(
     from segcli.datasets.stats.measure import measure
     from segcli.datasets.stats.page import write_page
 
-    page = page or Path(f"{dataset.resolve().name}-stats.html")
-    if page.is_dir():
+    if page is None and not as_json:
+        page = Path(f"{dataset.resolve().name}-stats.html")
+    if page is not None and page.is_dir():
         raise UsageError(f"--html {page} is a folder; name a file")
     with render.progress() as progress:
-        source = open_source(dataset, layout, reading)
+        source = open_source(options.find_dataset(dataset), layout, reading)
         found = survey(source, reading, progress, LookCache(source))
         figures = measure(found, progress, check_command(dataset, _with_layout(layout, typed)))
-        write_page(figures, page)
+        if page is not None:
+            write_page(figures, page)
     if as_json:
-        render.as_json({**figures.to_json(), "page": str(page)})
+        render.as_json({**figures.to_json(), **({"page": str(page)} if page else {})})
         return
     render_data.statistics_tables(figures)
-    render.files([page])
+    render.files([page] if page else [])
 
 
 def _with_layout(layout: str | None, typed: str) -> str:

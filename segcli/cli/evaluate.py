@@ -1,6 +1,12 @@
 """seg eval: figures of a model on a split."""
 
-from segcli.cli import options, render
+from segcli.cli import help, options, render
+
+EXAMPLES = help.examples(
+    "seg eval  # the newest model on its own val split",
+    "seg eval -m runs/camvid --split test --tta",
+    "seg eval -m model.onnx -d data/camvid --json",
+)
 
 
 def evaluate(
@@ -12,11 +18,14 @@ def evaluate(
     size: options.Size = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     as_json: options.Json = False,
 ) -> None:
     """Evaluate a model: IoU, Dice and accuracy of each class, at the masks' own size."""
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, tta, tta_policy, size)
+    predictor = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
     from segcli.engine.evaluation.evaluate import evaluate as evaluate_samples
 
     with render.progress() as progress:

@@ -5,35 +5,150 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import options, render
+from segcli.cli import complete, help, options, render
+from segcli.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Export a model for deployment.")
+EXAMPLES = help.examples(
+    "seg export onnx --fp16  # half the size, checked on four val images",
+    "seg export onnx --output labels --resize inside  # images in, masks out, nothing to be done around it",
+    "seg export openvino -m runs/camvid --verify 50",
+)
 
 
-@app.callback()
-def _group() -> None:
-    """Export a model for deployment."""
-
-
-@app.command("onnx")
-def onnx(
-    model: options.Model = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: half the size.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file. [default: in the run's export/]")
+def export(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            rich_help_panel=help.WRITES,
+            help="onnx, openvino, torch, tflite or savedmodel.",
+            show_default=False,
+            autocompletion=complete.targets,
+        ),
+    ],
+    model: options.Bundle = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Half precision: half the size.", rich_help_panel=help.WRITES)
+    ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            rich_help_panel=help.WRITES,
+            help="nchw or nhwc: images are B×3×H×W or B×H×W×3. [default: the target's own]",
+        ),
+    ] = None,
+    gives: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="What it gives: logits, probabilities or labels.",
+            rich_help_panel=help.WRITES,
+        ),
+    ] = "logits",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="N|HxW",
+            rich_help_panel=help.WRITES,
+            help="The only size that it takes. [default: any, where target and network can]",
+        ),
+    ] = None,
+    resize: Annotated[
+        str,
+        typer.Option(
+            "--resize",
+            metavar="NAME",
+            help="Where the model's own resize is: outside or inside.",
+            rich_help_panel=help.WRITES,
+        ),
+    ] = "outside",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", metavar="FILE", help="The file. [default: in the run's export/]", rich_help_panel=help.WRITES
+        ),
     ] = None,
     data: options.Data = None,
+    verify: Annotated[
+        int,
+        typer.Option(
+            "--verify", metavar="N", min=1, help="Images that the file is checked on.", rich_help_panel=help.COMPUTES
+        ),
+    ] = 4,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=help.COMPUTES,
+            help="Share of labels that may differ from the model's. [default: 0.001, 0.005 for --fp16]",
+        ),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            rich_help_panel=help.COMPUTES,
+            help="Fetch nothing: the environment for tflite and savedmodel is made of what uv has kept.",
+        ),
+    ] = False,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            "--triton",
+            metavar="DIR",
+            rich_help_panel=help.WRITES,
+            help="Lay the ONNX file out as a model in this repository of Triton, too.",
+        ),
+    ] = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Write an ONNX file that takes uint8 images of any size, checked against the model."""
+    """Write a file that takes uint8 images, and check it against the model."""
+    from segcli.engine.export.export import Wanted, default_path, export_model
+    from segcli.engine.export.targets import find_target
     from segcli.io.rundir import output_folder
 
+    chosen = find_target(target)
+    _refuse_unknown("--layout", layout, ("nchw", "nhwc"))
+    _refuse_unknown("--output", gives, ("logits", "probabilities", "labels"))
+    _refuse_unknown("--resize", resize, ("outside", "inside"))
+    if triton is not None and chosen.name != "onnx":
+        raise UsageError(f"--triton is for onnx; Triton is not given {chosen.name} files here")
+    only = options.parse_size(size)
+    precision = "fp16" if fp16 else "fp32"
+    wanted = Wanted(
+        precision, layout, gives, (only, only) if isinstance(only, int) else only, resize == "inside", verify,
+        tolerance, data, offline,
+    )  # fmt: skip
     path = options.find_model(model)
-    target = output or output_folder(path, "export") / ("model-fp16.onnx" if fp16 else "model.onnx")
-    from segcli.engine.export.onnx import export_onnx
-
+    goal = file or default_path(chosen, output_folder(path, "export"), precision)
     with render.progress() as progress:
-        result = export_onnx(path, target, fp16, data, progress)
-    render.parity_table(result)
-    render.files([result.path])
-    file = render.command_path(result.path)
-    render.next_steps(f"seg eval -m {file}", f"seg predict -m {file} IMAGES")
+        result = export_model(chosen, path, goal, wanted, progress)
+    if triton is not None:
+        from segcli.engine.export.triton import write_repository
+
+        name = path.parent.name if path.name in {"best", "last"} else path.stem
+        render.files([write_repository(result.path, triton, name)])
+    if as_json:
+        render.as_json(result.to_json())
+    else:
+        render.parity_table(result)
+        render.files([result.report, result.path])
+    shown = render.command_path(result.path)
+    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES"]
+    if chosen.name == "savedmodel":
+        from segcli.engine.export.savedmodel import docker_command
+
+        steps.append(docker_command(result.path))
+    render.next_steps(*steps)
+
+
+def _refuse_unknown(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(f"{option} {value}: expected {', '.join(known[:-1])} or {known[-1]}")

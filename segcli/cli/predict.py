@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 SOURCES = {
     "photo.jpg": "an image file",
-    "photos/": "a folder, with those below it",
+    "photos/": "a folder and those below it",
     "'photos/**/*.png'": "a pattern",
     "names.txt": "a list: a path a line, from the current folder",
     "-": 'names on stdin, or lines of {"path": …, "name": …}',
-    "drive.mp4": "a video",
-    "https://host/a.jpg, rtsp://host/live": "an image or a stream by its URL",
-    "0": "a camera by its number",
     "data/voc": "a prepared dataset: its --split",
+    "drive.mp4": "a video",
+    "http://host/a.jpg": "an image by its URL",
+    "rtsp://host/live": "a stream, also by http",
+    "0": "a camera by its number",
 }
 """How each kind of source is written, and what it is."""
 
@@ -35,16 +36,16 @@ SAVES = {
     "overlays": "the mask over the image",
     "colours": "the mask in colours",
     "binary": "0/255 masks, a folder a class of --only",
-    "cutouts": "the image, transparent outside the classes of --only",
+    "cutouts": "the image, transparent outside --only",
     "confidence": "probability of the likeliest class, 8 bits",
     "probabilities": "of all classes, float16 .npy",
-    "probabilities8": "of all classes, 8-bit .npy",
+    "probabilities8": "the same in 8 bits",
     "coco": "COCO with polygons",
     "coco-rle": "COCO with run lengths",
     "labelme": "LabelMe",
     "cvat": "CVAT for images 1.1",
     "labelstudio": "Label Studio",
-    "geojson": "for georeferenced images (pip install 'segcli[geo]')",
+    "geojson": "polygons on Earth, of georeferenced images",
     "csv": "pixels of each class",
     "ndjson": "a line an image on stdout",
     "video": "overlays as MP4",
@@ -52,37 +53,38 @@ SAVES = {
 }
 """What `--save` may name, and what it is."""
 
-
-def _table(title: str, rows: dict[str, str]) -> str:
-    width = max(map(len, rows)) + 2
-    return "\n".join(["\b", title, *(f"  {name:<{width}}{meaning}" for name, meaning in rows.items())])
-
-
-_EPILOG = "\n\n".join(
-    [
-        _table("SOURCE is one of", SOURCES),
-        _table("--save takes, with commas between them", SAVES),
-        help.examples(
-            "seg predict --tta images/",
-            "seg predict photos/ --save coco,labelme --min-confidence 0.5",
-            "seg predict huge/ --save masks --shard 2/8 --resume -o out  # the second of eight machines",
-            "find . -name '*.jpg' | seg predict - --save ndjson",
-        ),
-    ]
+EXAMPLES = help.examples(
+    "seg predict --tta images/  # with the newest model, to its run's predictions/",
+    "seg predict drive.mp4 -m model.onnx --save video -o out",
+    "seg predict photos/ --save coco,labelme --min-confidence 0.5  # to be corrected by hand",
+    "seg predict huge/ --save masks --shard 2/8 --resume -o out  # the second of eight machines",
+    "find . -name '*.jpg' | seg predict - --save ndjson",
 )
 
+
+def _table(title: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([title, *(f"  {name:<{width}}  {meaning}" for name, meaning in rows.items())])
+
+
+_READS: dict[str, Any] = {"rich_help_panel": help.READS}
 _WRITES: dict[str, Any] = {"rich_help_panel": help.WRITES}
 _COMPUTES: dict[str, Any] = {"rich_help_panel": help.COMPUTES}
 
 
 def predict(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="What to predict; the table below.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help=_table("What to predict:", SOURCES), **_READS)
+    ],
     model: options.Model = None,
     split: options.Split = "val",
     tta: options.Tta = False,
     tta_policy: options.TtaPolicy = None,
     save: Annotated[
-        str, typer.Option("--save", metavar="LIST", help="What to write; the table below.", **_WRITES)
+        str,
+        typer.Option(
+            "--save", metavar="A,B", help=_table("What to write: [default: masks,overlays]", SAVES), **_WRITES
+        ),
     ] = "masks,overlays",
     output: options.Output = None,
     only: Annotated[
@@ -126,9 +128,13 @@ def predict(
     ] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
-    from segcli.engine.prediction.predict import Work, finish, output_of, predict_items
+    from segcli.engine.prediction.journal import output_of
+    from segcli.engine.prediction.predict import Work, finish, predict_items
     from segcli.engine.prediction.sinks import open_sinks
     from segcli.engine.prediction.sinks.base import Plan, parse_groups
     from segcli.engine.prediction.sources import Reading, Shard, open_sources
@@ -138,7 +144,7 @@ def predict(
     reading = Reading(split, sys.stdin)
     items = open_sources(sources, reading)
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, tta, tta_policy, size)
+    predictor = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
     task = predictor.card.task
     products = f"{save},binary" if only and not {"binary", "cutouts"} & set(save.split(",")) else save
     plan = Plan(

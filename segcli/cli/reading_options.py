@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segcli.cli import options
+from segcli.cli import choices, complete, help, options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,58 +35,73 @@ def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+_OPTIONS = {"value_map": "--map", "names": "--split-file"}
+
+
 def _as_typed(values: Mapping[str, Any]) -> str:
     """The options that differ from their defaults, as one would type them."""
     words = []
     for name, parameter in inspect.signature(_read).parameters.items():
-        value, option = values[name], "--map" if name == "value_map" else f"--{name.replace('_', '-')}"
+        value, option = values[name], _OPTIONS.get(name, f"--{name.replace('_', '-')}")
         if value != parameter.default:
             words += [word for part in (value if isinstance(value, list) else [value]) for word in (option, str(part))]
     return shlex.join(words)
 
 
+def _option(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, **{"rich_help_panel": help.FOLDER, **settings})
+
+
 def _read(
-    images: Annotated[str, typer.Option(help="Folder of images, below the dataset.")] = "images",
-    masks: Annotated[str, typer.Option(help="Folder of masks (or the annotation file), below the dataset.")] = "masks",
-    image_name: Annotated[
-        str, typer.Option(metavar="PATTERN", help="Stem of an image, such as '{name}_rgb'.")
-    ] = "{name}",
-    mask_name: Annotated[
-        str, typer.Option(metavar="PATTERN", help="Stem of its mask, such as '{name}_mask'.")
-    ] = "{name}",
+    images: Annotated[str, _option(metavar="NAME", help="Folder of images, below the dataset.")] = "images",
+    masks: Annotated[
+        str, _option(metavar="NAME", help="Folder of masks (or the annotation file), below the dataset.")
+    ] = "masks",
+    image_name: Annotated[str, _option(metavar="PATTERN", help="Stem of an image, such as '{name}_rgb'.")] = "{name}",
+    mask_name: Annotated[str, _option(metavar="PATTERN", help="Stem of its mask, such as '{name}_mask'.")] = "{name}",
     palette: Annotated[
         str | None,
-        typer.Option(
+        _option(
             metavar="FILE|auto",
             help="Masks hold colours: a file with a line a class (`128 0 0 car`), or auto to find them.",
         ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Names of the classes, or their number. [default: counted]")
+        str | None, _option(metavar="A,B,…", help="Names of the classes, or their number. [default: counted]")
     ] = None,
     value_map: Annotated[
-        list[str] | None, typer.Option("--map", metavar="VALUE=CLASS", help="What a mask value means.")
+        list[str] | None,
+        _option("--map", metavar="VALUE=CLASS", help="What a mask value means, as in --map 255=1; may be repeated."),
     ] = None,
     ignore_index: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The mask value to ignore. [default: 255]")
+        int | None, _option(metavar="VALUE", min=0, max=65535, help="The mask value to ignore. [default: 255]")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Shares of train, val and maybe test, of their sum. [default: 0.8,0.2]")
+    ratios: Annotated[
+        str | None,
+        _option(metavar="A,B[,C]", help="Shares of train, val and maybe test, of their sum. [default: 0.8,0.2]"),
     ] = None,
     names: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPLIT=FILE", help="A file with the names of a split's images; once for each split."),
+        _option(
+            "--split-file",
+            metavar="SPLIT=FILE",
+            autocompletion=complete.split_files,
+            help="A file that lists the images of a split, as in --split-file val=val.txt; once for each split.",
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="Images whose names give the same match stay in one split: '^[^_]+'."),
+        _option(metavar="REGEX", help="Images whose names give the same match stay in one split: '^[^_]+'."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    seed: Annotated[int, _option(metavar="N", help="Seed by which images are dealt to the splits.")] = 0,
     variant: Annotated[
         str | None,
-        typer.Option(
+        _option(
+            metavar="NAME",
+            rich_help_panel=help.READS,
+            autocompletion=complete.variants,
             help="voc: auto, standard or augmented; cityscapes: fine or coarse; coco_stuff: classes or "
-            "supercategories; coco: instances or panoptic."
+            "supercategories; coco: instances or panoptic.",
         ),
     ] = None,
 ) -> "Options":
@@ -99,7 +114,7 @@ def _read(
         colours = None if palette is None else read_palette(Path(palette))
     return Options(
         images, masks, image_name, mask_name, colours,
-        options.numbers(split, "--split") if split else None,
+        options.numbers(ratios, "--ratios") if ratios else None,
         _split_files(names or []),
         group_by, seed, _classes(classes), ignore_index,
         options.value_map(value_map or []),
@@ -121,7 +136,7 @@ def _split_files(texts: list[str]) -> dict[str, Path]:
     files = {}
     for text in texts:
         split, equals, file = text.partition("=")
-        if not equals or split not in {"train", "val", "test"}:
-            raise UsageError(f"--names {text}: expected train=FILE, val=FILE or test=FILE")
+        if not equals or split not in choices.SPLITS:
+            raise UsageError(f"--split-file {text}: expected train=FILE, val=FILE or test=FILE")
         files[split] = Path(file)
     return files

@@ -5,10 +5,11 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcli.cli.render_table import show_table
 from segcli.errors import SegError
 
 if TYPE_CHECKING:
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 
     from segcli.components.catalogue import Entry
     from segcli.engine.evaluation.scores import Scores
-    from segcli.engine.evaluation.tta_trials import Trial
+    from segcli.engine.evaluation.tta_search import Found
     from segcli.engine.export.parity import Parity
     from segcli.engine.training.dry_run import DryRun
-    from segcli.engine.training.events import Event
     from segcli.task import Task
 
 
 def new_table(title: str | None = None) -> "Table":
-    """An empty table."""
+    """An empty table; a column that is added with overflow="fold" holds text, the others names and figures."""
     from rich.table import Table
 
     return Table(title=None if title is None else escape(title), title_justify="left")
@@ -112,25 +112,23 @@ def scores_table(scores: "Scores", task: "Task", title: str) -> None:
     means = (scores.miou, scores.mean_dice, scores.mean_accuracy)
     table.add_row("mean", *(_figure(value) for value in means), "", style="bold")
     console = console_on(stderr=False)
-    console.print(table)
+    show_table(table, console)
     console.print(f"mIoU {_figure(scores.miou)}   pixel accuracy {_figure(scores.pixel_accuracy)}")
 
 
-def trials_table(trials: "Sequence[Trial]") -> None:
-    """Prints what each TTA policy gives and costs."""
+def trials_table(found: "Found") -> None:
+    """Prints what each TTA policy gives and costs; those on the front in bold."""
     table = new_table()
-    for name in ("policy", "mIoU", "gain", "pixel accuracy", "cost", "ms/image"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
-    base = next((trial for trial in trials if trial.policy.name == "none"), trials[0]).scores.miou
-    best = max(trials, key=lambda trial: trial.scores.miou)
-    for trial in trials:
-        scores = trial.scores
+    for name in ("policy", "mIoU", "95 % interval", "gain", "cost", "images/s", "gain per cost"):
+        table.add_column(name, justify="left" if name == "policy" else "right", overflow="fold")
+    for row in found.rows():
+        rate = row["gain_per_cost"]
         table.add_row(
-            trial.policy.name, _figure(scores.miou), f"{scores.miou - base:+.4f}", _figure(scores.pixel_accuracy),
-            f"{trial.policy.cost:g}×", f"{1000 * trial.seconds_per_image:.0f}",
-            style="bold" if trial is best else None,
+            row["policy"], _figure(row["miou"]), f"{row['miou_low']:.3f} – {row['miou_high']:.3f}",
+            f"{row['gain']:+.4f}", f"{row['cost']:.3g}×", f"{row['images_per_second']:.3g}",
+            "" if rate is None else f"{rate:+.4f}", style="bold" if row["front"] else None,
         )  # fmt: skip
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 MOST_ROWS = 20
@@ -140,14 +138,14 @@ MOST_ROWS = 20
 def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", total: int) -> None:
     """Prints the largest classes of the first few of some predicted images."""
     table = new_table()
-    table.add_column("image")
-    table.add_column("classes")
+    table.add_column("image", overflow="fold")
+    table.add_column("classes", overflow="fold")
     for source, shares in rows:
         largest = sorted(range(len(shares)), key=lambda index: -shares[index])[:5]
         shown = ", ".join(f"{task.classes[index]} {shares[index]:.0%}" for index in largest if shares[index] >= 0.005)
         table.add_row(escape(source.name), escape(shown))
     console = console_on(stderr=True)
-    console.print(table)
+    show_table(table, console)
     if total > len(rows):
         console.print(f"… and {total - len(rows)} more")
 
@@ -159,32 +157,47 @@ def entries_table(entries: "Sequence[Entry]") -> None:
         out("\n".join(entry.name for entry in entries))
         return
     table = new_table()
-    for title in ("name", *titles):
+    table.add_column("name")
+    for title in titles:
         table.add_column(title, overflow="fold", justify="right" if title in {"parameters", "stride"} else "left")
     for entry in entries:
         table.add_row(escape(entry.name), *(escape(entry.facts.get(title, "")) for title in titles))
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 @contextmanager
 def progress() -> Iterator[Any]:
     """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal.
 
-    A total of 0 is one that is not known.
+    Until it is called first, a line tells that work goes on. A total of 0 is one that is not known.
     """
-    with _bars() as bars:
-        tasks: dict[str, TaskID] = {}
+    bars, tasks = _bars(), dict[str, "TaskID"]()
+    with ExitStack() as shown, ExitStack() as before:
+        before.enter_context(waiting("working"))
 
         def show(what: str, done: int, total: int) -> None:
+            if not tasks:
+                before.close()
+                shown.enter_context(bars)
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None, info="")
+                tasks[what] = bars.add_task(what, total=total or None, rate="")
             speed = bars.tasks[tasks[what]].speed
-            bars.update(tasks[what], completed=done, total=total or None, info=f"{speed:.3g}/s" if speed else "")
+            rate = f"{speed:.3g}/s" if speed else ""
+            bars.update(tasks[what], completed=done, total=total or None, rate=rate)
 
         yield show
 
 
-def _bars(shown: bool = True) -> "Progress":
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
+    console = console_on(stderr=True)
+    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
+    with console.status(f"{escape(what)} …") if shown else nullcontext():
+        yield
+
+
+def _bars() -> "Progress":
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -193,100 +206,21 @@ def _bars(shown: bool = True) -> "Progress":
         TimeElapsedColumn,
         TimeRemainingColumn,
     )  # fmt: skip
+    from rich.table import Column
 
     console = console_on(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[info]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
+        BarColumn(bar_width=max(min(28, console.width - 52), 8)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         console=console,
-        disable=not (shown and console.is_terminal),
+        disable=not console.is_terminal,
         transient=True,
     )
-
-
-class TrainingView:
-    """Shows a training: a bar of all its steps, and a line for every epoch."""
-
-    def __init__(self, bars: "Progress", shown: bool) -> None:
-        self.bars = bars
-        self.shown = shown
-        self.started = False
-        self.console = bars.console
-        self.folder = Path()
-        self.epochs = 0
-        self.epochs_done = 0
-        self.training: TaskID | None = None
-        self.other: dict[str, TaskID] = {}
-
-    def __call__(self, event: "Event") -> None:
-        """Shows an event."""
-        from segcli.engine.training import events
-
-        self.started |= isinstance(event, events.Started)
-        if not self.shown:
-            return
-        match event:
-            case events.Started():
-                self._start(event)
-            case events.Stepped():
-                self._step(event)
-            case events.Progressed():
-                self._progress(event)
-            case events.EpochEnded():
-                self._epoch(event)
-            case events.Said():
-                self.say(event.text)
-
-    def say(self, text: str) -> None:
-        """Shows a remark."""
-        if self.shown:
-            self.console.print(f"[yellow]{escape(text)}[/]")
-
-    def _start(self, event: Any) -> None:
-        for name, value in {"run": str(event.folder), **event.facts}.items():
-            self.console.print(f"[bold]{name:>8}[/]  {escape(value)}")
-        self.folder, self.epochs, self.epochs_done = event.folder, event.epochs, event.first_epoch - 1
-        self.console.print("[bold]   epoch  train loss  val loss  train mIoU  val mIoU  accuracy     lr  images/s[/]")
-
-    def _step(self, event: Any) -> None:
-        if self.training is None:
-            self.training = self.bars.add_task("training", total=self.epochs * event.steps, info="")
-        info = (
-            f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.4f}  lr {event.lr:.1e}  "
-            f"{event.images_per_second:.1f} images/s"
-        )
-        self.bars.update(self.training, completed=(event.epoch - 1) * event.steps + event.step, info=info)
-
-    def _progress(self, event: Any) -> None:
-        if event.what not in self.other:
-            self.other[event.what] = self.bars.add_task(event.what, total=event.total, info="")
-        self.bars.update(
-            self.other[event.what], completed=event.done, total=event.total, visible=event.done < event.total
-        )
-
-    def _epoch(self, event: Any) -> None:
-        row = event.row
-        self.epochs_done = row["epoch"]
-        val_loss, val_miou, accuracy = (
-            "–" if row[name] is None else f"{row[name]:.4f}" for name in ("val_loss", "val_miou", "val_accuracy")
-        )
-        line = (
-            f"{row['epoch']:>5}/{self.epochs:<3}{row['train_loss']:>11.4f}{val_loss:>10}"
-            f"{row['train_miou']:>12.4f}{val_miou:>10}{accuracy:>10}{row['lr']:>9.1e}{row['images_per_second']:>8.1f}"
-        )
-        self.console.print(f"[green]{line}  best[/]" if event.best else line)
-
-
-@contextmanager
-def training(shown: bool = True) -> Iterator[TrainingView]:
-    """Gives an observer that shows a training, or follows it in silence."""
-    with _bars(shown) as bars:
-        yield TrainingView(bars, shown)
 
 
 def dry_run_table(found: "DryRun") -> None:
@@ -298,16 +232,17 @@ def dry_run_table(found: "DryRun") -> None:
         table.add_row(name, escape(value))
     table.add_section()
     table.add_row("loss of the first step", f"{found.loss:.4f}")
-    table.add_row("a step", _duration(found.seconds_a_step))
-    table.add_row("an image of the validation", _duration(found.seconds_a_val_image))
+    table.add_row("a step", duration(found.seconds_a_step))
+    table.add_row("an image of the validation", duration(found.seconds_a_val_image))
     table.add_row("memory at its peak", f"{found.peak_memory / 2**30:.2f} GiB")
     table.add_row(
-        f"{found.steps} steps, {found.validations} validations of {found.val_images} images", _duration(found.seconds)
+        f"{found.steps} steps, {found.validations} validations of {found.val_images} images", duration(found.seconds)
     )
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
@@ -320,13 +255,22 @@ def _figure(value: float) -> str:
 
 
 def parity_table(parity: "Parity") -> None:
-    """Prints how far an exported file agrees with its model."""
-    table = new_table(f"agreement with the model on {parity.images}")
-    for name in ("size", "images", "equal labels", "largest difference of logits"):
+    """Prints how far an exported file agrees with its model, and what it costs."""
+    table = new_table(f"{parity.precision} file against the model in fp32, on {parity.images}")
+    compared = "probabilities" if parity.output == "probabilities" else "logits"
+    for name in ("size", "batch", "images", "equal labels", f"largest difference of {compared}"):
         table.add_column(name, justify="right")
     for agreement in parity.agreements:
         table.add_row(
-            f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.num_images), f"{agreement.labels:.3%}",
-            f"{agreement.difference:.2g}",
+            f"{agreement.size[1]}×{agreement.size[0]}", str(agreement.batch), str(agreement.num_images),
+            f"{agreement.labels:.3%}", "–" if agreement.difference is None else f"{agreement.difference:.2g}",
         )  # fmt: skip
-    console_on(stderr=False).print(table)
+    console = console_on(stderr=False)
+    show_table(table, console)
+    costs = new_table()
+    for name in ("", "mIoU", "ms/image", "size"):
+        costs.add_column(name, justify="right" if name else "left")
+    for place, (name, num_bytes) in enumerate((("model", parity.model_bytes), ("file", parity.num_bytes))):
+        miou = "–" if parity.miou is None else _figure(parity.miou[place])
+        costs.add_row(name, miou, f"{parity.milliseconds[place]:.0f}", f"{num_bytes / 1e6:.1f} MB")
+    show_table(costs, console)

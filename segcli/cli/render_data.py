@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcli.cli.render import console_on, escape, new_table, note
+from segcli.cli.render_table import show_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,7 @@ def dataset_table(dataset: "Dataset") -> None:
         if index in shown:
             table.add_row(escape(name), *(_share(shares[split][index]) for split in splits))
     console = console_on(stderr=False)
-    console.print(table)
+    show_table(table, console)
     if len(shown) < len(order):
         console.print(f"the {len(shown)} most frequent of {len(order)} classes (`seg dataset stats` shows all)")
 
@@ -58,7 +59,7 @@ def statistics_tables(statistics: "Statistics") -> None:
             " ".join(f"{value:.3f}" for value in figures.mean), " ".join(f"{value:.3f}" for value in figures.std),
             f"{figures.ignored / total:.1%}" if total else "–",
         )  # fmt: skip
-    console.print(table)
+    show_table(table, console)
     table = new_table()
     table.add_column("class")
     for name in (*(f"{split} pixels" for split in masked), *(f"{split} images" for split in masked), "objects",
@@ -72,7 +73,7 @@ def statistics_tables(statistics: "Statistics") -> None:
             *(str(figures.images_with[index]) for figures in masked.values()), str(sum(bins)), _median_size(bins),
             *(f"{weight[index]:.3g}" if weight[index] else "–" for weight in weights),
         )  # fmt: skip
-    console.print(table)
+    show_table(table, console)
 
 
 def _median_size(bins: Sequence[int]) -> str:
@@ -111,7 +112,7 @@ def check_report(report: "Report", mended: bool = False) -> None:
     console = console_on(stderr=False)
     pairs = ", ".join(f"{count} {split or 'pairs'}" for split, count in report.pairs.items())
     if report.rows:
-        console.print(_findings_table(report, f"{report.root}: {pairs}"))
+        show_table(_findings_table(report), console)
     for row in report.rows:
         console.print(f"[{_COLOURS[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
         for finding in row.findings[:3]:
@@ -128,8 +129,8 @@ def check_report(report: "Report", mended: bool = False) -> None:
     console.print(f"[bold]{escape(str(report.root))}[/]: {pairs}: {summary}")
 
 
-def _findings_table(report: "Report", title: str) -> "Table":
-    table = new_table(title)
+def _findings_table(report: "Report") -> "Table":
+    table = new_table()
     for name in ("", "finding", "files", "example", "mended by"):
         table.add_column(name, justify="right" if name == "files" else "left", overflow="fold")
     for row in report.rows:

@@ -4,13 +4,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import render
+from segcli.cli import complete, help, options, render, render_training
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError, Stopped, UsageError
 
@@ -26,35 +25,70 @@ if TYPE_CHECKING:
     Training = Callable[[Observer, Processes, StopRequest], TrainResult]
 
 LAST_RUN = "last"
+EXAMPLES = help.examples(
+    "seg train -c configs/voc.yml",
+    "seg train mine.yml --dry-run  # one step, to see that all is well",
+    "seg train --resume --set train.epochs=100  # the last run, for longer",
+)
 
 
 def train(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="The YAML file.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set train.epochs=3"),
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The run's name. [default: the config's]")] = None,
+    config: options.Config = None,
+    named: options.NamedConfig = None,
+    overrides: options.Overrides = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="[RUN]", help="Go on with a run. [default: the last one]"),
+        typer.Option(
+            "--resume",
+            metavar="[RUN]",
+            rich_help_panel=help.READS,
+            autocompletion=complete.runs,
+            help="Go on with a run. [default: the last one]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", rich_help_panel=help.WRITES, help="The run's name. [default: the config's]"
+        ),
     ] = None,
     devices: Annotated[
-        int, typer.Option("--devices", min=1, help="Processes that train together, each on a GPU of its own, or CPUs.")
+        int,
+        typer.Option(
+            "--devices",
+            metavar="N",
+            min=1,
+            rich_help_panel=help.COMPUTES,
+            help="Processes that train together, each on a GPU of its own, or CPUs.",
+        ),
     ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="One step forward and back, to see that all is well; trains nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            rich_help_panel=help.COMPUTES,
+            help="One step forward and back, to see that all is well; trains nothing.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", rich_help_panel=help.WRITES, help="Show remarks and the result, but no progress."
+        ),
     ] = False,
 ) -> None:
-    """Train a model from a config."""
+    """Train a model from a config, or go on with a run."""
     from segcli.config import load_config
 
-    if (config is None) == (resume is None):
-        raise UsageError("seg train wants a config (-c CONFIG) or a run to go on with (--resume [RUN]), one of the two")
+    if resume is not None and (config or named):
+        raise UsageError(f"--resume goes on with a run by its own config; leave {named or config} out, or --resume")
     if resume is not None and (name or dry_run):
         raise UsageError("--name and --dry-run are for new runs (-c CONFIG), not for --resume")
+    if dry_run and devices > 1:
+        raise UsageError("--dry-run tries one process; leave --devices out")
+    path = options.find_config(config, named, "seg train") if resume is None else None
     run = _find(resume) if resume is not None else None
-    path = run.config if run is not None else config
+    path = path if run is None else run.config
     assert path is not None
     loaded = load_config(path, overrides or [])
     from segcli.datasets.open import refuse_missing
@@ -65,7 +99,9 @@ def train(
     elif devices > 1 and "WORLD_SIZE" not in os.environ:
         _launch(devices)
     else:
-        _watch(_training(loaded, name or path.stem, run), loaded.device)
+        with render.waiting("starting") if not quiet else nullcontext():
+            training = _training(loaded, name or path.stem, run)
+        _watch(training, loaded.device, quiet)
 
 
 def _find(name: str) -> "RunDir":
@@ -85,7 +121,7 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 def _try(config: "RunConfig", name: str) -> None:
     from segcli.engine.training.dry_run import dry_run
 
-    with render.training() as view:
+    with render_training.training() as view:
         found = dry_run(config, name, view)
     render.dry_run_table(found)
     render.files([found.picture])
@@ -101,13 +137,17 @@ def _launch(devices: int) -> None:
     raise typer.Exit(ended.exit_code)
 
 
-def _watch(training: "Training", device: str) -> None:
+def _watch(training: "Training", device: str, quiet: bool) -> None:
     """Shows a training; an interrupted one is told how it goes on."""
     from segcli.engine.training.distributed import joined
     from segcli.engine.training.events import StopRequest
 
     stop = StopRequest()
-    with joined(device) as processes, render.training(processes.leads) as view, _asking(stop, view) as asked:
+    with (
+        joined(device) as processes,
+        render_training.training(processes.leads, quiet) as view,
+        _asking(stop, view) as asked,
+    ):
         try:
             result = training(view, processes, stop)
         except (Stopped, KeyboardInterrupt, Terminated) as reason:
@@ -121,7 +161,7 @@ def _watch(training: "Training", device: str) -> None:
 
 
 @contextmanager
-def _asking(stop: "StopRequest", view: render.TrainingView) -> "Iterator[list[int]]":
+def _asking(stop: "StopRequest", view: render_training.TrainingView) -> "Iterator[list[int]]":
     """Turns the first signal into a request to stop behind the step under way; a second one stops at once."""
     asked: list[int] = []
 

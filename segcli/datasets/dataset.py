@@ -152,11 +152,6 @@ def _values_in(sample: Sample) -> list[int]:
     return present
 
 
-def classes_among(values: Mapping[int, int], encoding: MaskEncoding) -> tuple[int, ...]:
-    """The classes of a mask, from its pixels by value."""
-    return tuple(index for index, count in enumerate(encoding.count_classes(values)) if count)
-
-
 def fingerprint(rows: Iterable[tuple[object, ...]], meaning: str = "") -> str:
     """The sha256 over what tells files apart, a row each, and over what their values mean."""
     digest = hashlib.sha256(meaning.encode())

@@ -127,6 +127,14 @@ class MaskEncoding:
                 pixels[index] += count
         return pixels
 
+    def classes_among(self, values: Mapping[int, int]) -> tuple[int, ...]:
+        """The classes of a mask, from its pixels by value."""
+        return tuple(index for index, count in enumerate(self.count_classes(values)) if count)
+
+    def count_ignored(self, values: Mapping[int, int]) -> int:
+        """Pixels that are ignored, from pixels by value."""
+        return sum(count for value, count in values.items() if self.meaning(value) == self.task.ignore_index)
+
     @cached_property
     def _table(self) -> NDArray[np.int32]:
         """By value, the meaning plus 1; 0 where it has none (so that the pages of unused colours stay untouched)."""

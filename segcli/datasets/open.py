@@ -10,12 +10,12 @@ from segcli.config import DatasetConfig
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import Severity, check_command, refuse_errors, severity_of
 from segcli.datasets.check.scan import LookCache
-from segcli.datasets.dataset import Dataset, classes_among, fingerprint
+from segcli.datasets.dataset import Dataset, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
 from segcli.datasets.layouts import LAYOUTS, shapes
 from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
-from segcli.datasets.layouts.detect import detect, find_layout, refuse_useless
+from segcli.datasets.layouts.detect import detect, find_layout, find_source
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
 from segcli.errors import DataError, UsageError
@@ -36,10 +36,9 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
     """
     if section.embedded is not None:
         return shapes.dataset()
-    if section.root is not None:
-        refuse_missing(section)
-        return open_prepared(section.root)
     refuse_missing(section)
+    if section.root is not None:
+        return open_prepared(section.root)
     folders = {}
     for split in ("train", "val", "test"):
         images, masks = getattr(section, f"{split}_images_dir"), getattr(section, f"{split}_masks_dir")
@@ -47,8 +46,16 @@ def open_dataset(section: DatasetConfig, progress: Progress = silent) -> Dataset
             folders[split] = (images, masks)
     above = folders["train"][0].resolve().parents
     name = next((folder.name for folder in above if folder.name.lower() not in _PLAIN_NAMES), "")
-    return open_folders(
-        name or "dataset", folders, section.classes, section.palette, section.ignore_index, section.map, progress
+    options = _as_options(section, section.classes, section.palette, IN_CONFIG)
+    return open_folders(name or "dataset", folders, options, progress)
+
+
+def _as_options(
+    section: DatasetConfig, classes: Classes, palette: Sequence[Colour] | None, spelling: Spelling
+) -> Options:
+    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
+    return Options(
+        palette=colours, classes=classes, ignore_index=section.ignore_index, value_map=section.map, spelling=spelling
     )
 
 
@@ -76,14 +83,19 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
         UsageError: if it is not there.
         DataError: if its classes are not the model's.
     """
+    if given is None and "dataset" not in card.data:
+        raise UsageError("the model does not say what it was trained on; give a dataset with -d")
     if given is None:
         try:
-            dataset = _as_trained(card, open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress))
+            dataset = open_dataset(DatasetConfig.model_validate(card.data["dataset"]), progress)
         except UsageError as error:
             raise UsageError(
                 f"the dataset that the model was trained on is not here ({str(error).splitlines()[0]}); "
                 f"go to the folder it was trained in, or give a dataset with -d"
             ) from None
+        if card.data.get("fingerprint") != dataset.fingerprint:
+            remark = "the data has changed since the model was trained on it; figures may not compare"
+            dataset = replace(dataset, remarks=[*dataset.remarks, remark])
     elif is_prepared(given):
         dataset = open_prepared(given, card.task.ignore_index)
     elif (given / "images").is_dir() and (given / "masks").is_dir():
@@ -96,14 +108,6 @@ def open_for_model(card: ModelCard, given: Path | None, progress: Progress = sil
             f"give another dataset with -d"
         )
     return dataset
-
-
-def _as_trained(card: ModelCard, dataset: Dataset) -> Dataset:
-    """The dataset, with a remark where it is no longer what the model was trained on."""
-    if card.data.get("fingerprint") == dataset.fingerprint:
-        return dataset
-    remark = "the data has changed since the model was trained on it; figures may not compare"
-    return replace(dataset, remarks=[*dataset.remarks, remark])
 
 
 def open_source(root: Path, layout: str | None = None, options: Options | None = None) -> Source:
@@ -120,8 +124,7 @@ def open_source(root: Path, layout: str | None = None, options: Options | None =
     """
     options = options or Options()
     if layout is not None:
-        refuse_useless(find_layout(layout), options)
-        return find_layout(layout).find(root, options)
+        return find_source(find_layout(layout), root, options)
     if not root.is_dir():
         problem = "is a file; give the dataset's folder" if root.is_file() else "no such folder"
         raise UsageError(f"{root}: {problem}")
@@ -135,18 +138,15 @@ def open_source(root: Path, layout: str | None = None, options: Options | None =
             f"{root} is no dataset: neither {DESCRIPTION} nor {options.images}/ and {options.masks}/ are there, nor "
             f"any layout that seg knows; name the folders with --images and --masks"
         )
-    refuse_useless(known, options)
-    return known.find(root, options)
+    return find_source(known, root, options)
 
 
 def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
     """Opens images/ and masks/ as a val split whose values mean what they meant in training."""
-    trained_on = DatasetConfig.model_validate(card.data["dataset"])
     folders = {"val": (given / "images", given / "masks")}
-    task = card.task
-    return open_folders(
-        given.name, folders, task.classes, task.palette, trained_on.ignore_index, trained_on.map, progress, NOWHERE
-    )
+    trained_on = DatasetConfig.model_validate(card.data.get("dataset", {"root": given}))
+    options = _as_options(trained_on, card.task.classes, card.task.palette, NOWHERE)
+    return open_folders(given.name, folders, options, progress)
 
 
 def _listed(task: Task) -> str:
@@ -167,27 +167,15 @@ def _how_to_prepare(root: Path) -> str:
 
 
 def open_folders(
-    name: str,
-    folders: Mapping[str, tuple[Path, Path | None]],
-    classes: Classes = None,
-    palette: Sequence[Colour] | None = None,
-    ignore_index: int | None = None,
-    value_map: Mapping[int, int] | None = None,
-    progress: Progress = silent,
-    spelling: Spelling = IN_CONFIG,
+    name: str, folders: Mapping[str, tuple[Path, Path | None]], options: Options, progress: Progress = silent
 ) -> Dataset:
     """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
 
     Args:
         name: what to call it.
         folders: by split, the folder of images and that of masks; None where there are no masks.
-        classes: names, or their number; None counts them over all splits.
-        palette: a colour a class.
-        ignore_index: the mask value that is ignored; None is 255 (65535 beyond 255 classes), and lets masks of one
-            value and 255 be refused.
-        value_map: what other values mean.
+        options: what the values in the masks mean.
         progress: told of each pair looked at.
-        spelling: how whoever asked for it can say what values mean.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
@@ -196,10 +184,6 @@ def open_folders(
     for split, (images, masks) in folders.items():
         splits[split], findings = match_pairs(images, masks) if masks else list_images(images)
         alone += findings
-    colours = None if palette is None else {str(number): colour for number, colour in enumerate(palette)}
-    options = Options(
-        palette=colours, classes=classes, ignore_index=ignore_index, value_map=value_map or {}, spelling=spelling
-    )
     origin = os.path.commonpath([images.resolve() for images, _ in folders.values()])
     source = Source(name, origin, splits, findings=alone)
     found = survey(source, options, progress, LookCache(source))
@@ -208,17 +192,10 @@ def open_folders(
     remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
     encoding = found.settled()
     held = {
-        split: [classes_among(look.values or {}, encoding) for look in looks] for split, looks in found.looks.items()
+        split: [encoding.classes_among(look.values or {}) for look in looks] for split, looks in found.looks.items()
     }
-    return Dataset(
-        name,
-        encoding.task,
-        found.samples(),
-        found.class_figures(),
-        _fingerprint(found),
-        remarks=_few(remarks),
-        held=held,
-    )
+    figures, remarks = found.class_figures(), _few(remarks)
+    return Dataset(name, encoding.task, found.samples(), figures, _fingerprint(found), remarks=remarks, held=held)
 
 
 def _fingerprint(found: Survey) -> str:
@@ -247,11 +224,7 @@ def _how_to_check(folders: Mapping[str, tuple[Path, Path | None]], options: Opti
     for images, masks in folders.values():
         if masks is not None:
             root = Path(os.path.commonpath([images.resolve(), masks.resolve()]))
-            names = [
-                "--images",
-                os.path.relpath(images.resolve(), root),
-                "--masks",
-                os.path.relpath(masks.resolve(), root),
-            ]
-            commands.append(check_command(root, " ".join([shlex.join(names), *said])))
+            below = [os.path.relpath(folder.resolve(), root) for folder in (images, masks)]
+            names = shlex.join(["--images", below[0], "--masks", below[1]])
+            commands.append(check_command(root, " ".join([names, *said])))
     return "; ".join(commands)

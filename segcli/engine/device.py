@@ -1,8 +1,10 @@
 """Where and in which number format it is computed: device, precision, threads, memory."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,6 +106,35 @@ def pick_batch_size(device: torch.device) -> int:
         return 1
     memory = torch.cuda.get_device_properties(device).total_memory
     return min(max(memory // _BYTES_AN_IMAGE, 1), _LARGEST_BATCH)
+
+
+def pick_concurrency(device: torch.device) -> int:
+    """How many forward passes without gradients are well computed side by side.
+
+    On a CPU one a thread: threads that share one pass wait for each other at each of its layers, which takes a third
+    of their time (`benchmarks/README.md`, evaluation). As few as fit into memory easily, large images or small.
+    """
+    if device.type != "cpu":
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else _BYTES_AN_IMAGE
+    return max(min(torch.get_num_threads(), memory // _BYTES_AN_IMAGE, _LARGEST_BATCH), 1)
+
+
+@contextmanager
+def threads_side_by_side(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Gives threads that share torch's own among them, as long as the block runs.
+
+    The calling thread is held to such a share too.
+    """
+    before = torch.get_num_threads()
+    share = max(before // number, 1)
+    pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(share,))
+    try:
+        torch.set_num_threads(share)
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from segcli.components.models import wrap
 from segcli.errors import ModelError
 from segcli.io.card import CARD, ModelCard
 from segcli.io.files import replacing_folder, write_text
+from segcli.io.readme import README, readme
 
 if TYPE_CHECKING:
     from segcli.nn.network import SegmentationNetwork
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def save_bundle(folder: Path, network: "SegmentationNetwork", card: ModelCard) -> None:
     """Writes a bundle; an older one in its place is replaced as a whole."""
     with replacing_folder(folder, durable=True) as staged:
+        (staged / README).write_text(readme(card), encoding="utf-8")  # first: the hub's mixin writes one of its own
         network.model.save_pretrained(staged)  # type: ignore[operator]
         (staged / CARD).write_text(card.to_json(), encoding="utf-8")
 
@@ -64,5 +66,6 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Replaces a bundle's card; the weights stay."""
+    """Replaces a bundle's card, and the README.md that says the same; the weights stay."""
     write_text(folder / CARD, card.to_json())
+    write_text(folder / README, readme(card))

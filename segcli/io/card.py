@@ -10,7 +10,7 @@ from segcli.components.own_weights import CARD
 from segcli.errors import ModelError
 from segcli.task import Task
 
-__all__ = ["CARD", "FORMAT", "Inference", "ModelCard"]
+__all__ = ["CARD", "FORMAT", "Contract", "Inference", "ModelCard"]
 
 FORMAT = 1
 
@@ -45,6 +45,28 @@ class Inference:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """How an exported file is called: one input `image`, and one output.
+
+    Attributes:
+        layout: where the channels of `image`, and of an output that has channels, stand: `nchw` or `nhwc`.
+        output: `logits` or `probabilities` (float32, C channels), or `labels` (uint8, no channels; int32 beyond 256).
+        size: the only height and width that it takes; None takes any.
+        batch: the only number of images that it takes at a time; None takes any.
+        resizes: whether the resize that the model wants is inside.
+        raw_pixels: whether `image` is uint8, and normalised and padded inside. All files of seg's are so; others want
+            float32, normalised.
+    """
+
+    layout: str = "nchw"
+    output: str = "logits"
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    resizes: bool = False
+    raw_pixels: bool = True
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a model carries.
 
@@ -62,6 +84,7 @@ class ModelCard:
         versions: of segcli and the libraries that made it.
         encoder_weights_licence: of the weights it was started from; None where nothing states it.
         precision: the number format that it computes in where the device has it: fp32, bf16 or fp16.
+        contract: how it is called, if it is an exported file.
     """
 
     task: Task
@@ -77,6 +100,7 @@ class ModelCard:
     versions: Mapping[str, str] = field(default_factory=dict)
     encoder_weights_licence: str | None = None
     precision: str = "fp32"
+    contract: Contract | None = None
 
     def to_json(self) -> str:
         """The card as JSON text."""
@@ -100,6 +124,9 @@ class ModelCard:
             values["inference"]["size"] = tuple(size) if isinstance(size, list) else size
             values["inference"].pop("interpolation", None)  # older cards say what was never a choice
             values["inference"] = Inference(**values["inference"])
+            if values.get("contract"):
+                side = values["contract"]["size"]
+                values["contract"] = Contract(**{**values["contract"], "size": side and tuple(side)})
             values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

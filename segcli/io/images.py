@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from segcli.errors import FileProblem
+from segcli.io.file_kinds import no_image
 from segcli.io.files import replacing, walk
 from segcli.task import IGNORED_COLOUR, Colour
 
@@ -189,7 +190,7 @@ def mask_values(image: Image.Image, path: Path) -> Mask:
         if (channels == channels[..., :1]).all():
             return np.ascontiguousarray(channels[..., 0])
         raise FileProblem(
-            f"{path} is a colour image, not class indices; where all masks are, `seg dataset prepare folder --palette "
+            f"{path} is a colour image, not class indices; where all masks are, `seg dataset prepare FOLDER --palette "
             f"FILE` turns colours into indices",
             "colour-mask",
         )
@@ -316,7 +317,7 @@ def _unreadable(path: Path, error: Exception) -> FileProblem:
         channels = _tiff_channels(path)
         if channels > 4:
             return FileProblem(f"{path} has {channels} channels; write three of them as RGB", "channels")
-        return FileProblem(f"{path} is not an image; replace or remove it", "not-an-image")
+        return FileProblem(f"{path} is {no_image(path)}", "not-an-image")
     return FileProblem(f"{path} is damaged: {error}; replace or remove it", "damaged")
 
 

@@ -2,13 +2,16 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcli.errors import ModelError, UsageError
+from segcli.errors import ConfigError, ModelError, UsageError, did_you_mean
 from segcli.io.card import CARD
 from segcli.io.files import replacing, write_text
+from segcli.io.formats import format_of
+from segcli.yamlfile import read_yaml
 
 LAST = "last"
 RUNS = Path("runs")
@@ -123,16 +126,66 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             raise UsageError(f"{output_dir} holds no trained model; train one (seg train -c CONFIG) or give -m MODEL")
         return max(bundles, key=lambda path: path.stat().st_mtime_ns).parent
     for path in (given, output_dir / given):
-        if path.is_file() and path.suffix.lower() == ".onnx":
+        if format_of(path):
             return path
+        if path.is_file() and format_of(path.parent):  # such as the model.xml that other tools ask for
+            return path.parent
         if path.is_file() and path.name == LAST:
             path = path.parent / path.read_text(encoding="utf-8").strip()
         for folder in (path, path / "best"):
             if (folder / CARD).is_file():
                 return folder
     if not given.exists():
-        raise ModelError(f"{given}: no such file or folder; MODEL is a run, a bundle or an .onnx file")
-    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an .onnx file")
+        hint = did_you_mean(str(given), _run_names(output_dir))
+        say = hint if hint.startswith("did you mean") else "MODEL is a run, a bundle or an exported file"
+        raise ModelError(f"{given}: no such file or folder; {say}")
+    raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an exported file")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How far a run came.
+
+    Attributes:
+        path: its folder.
+        network: architecture and encoder.
+        data: what it is trained on.
+        epochs: that it is to have; None where its steps decide.
+        epochs_done: that it has had.
+        best: the best val mIoU so far; None before the first validation.
+    """
+
+    path: Path
+    network: str
+    data: str
+    epochs: int | None
+    epochs_done: int
+    best: float | None
+
+
+def list_runs(output_dir: Path = RUNS) -> list[RunSummary]:
+    """The runs in a folder, the newest first; those whose config or results cannot be read are left out."""
+    configs = sorted(output_dir.glob("*/config.yml"), key=lambda path: -path.stat().st_mtime_ns)
+    found = []
+    for config in configs:
+        with suppress(ConfigError, KeyError, TypeError, ValueError, OSError):
+            found.append(_summary(RunDir(config.parent)))
+    return found
+
+
+def _summary(run: RunDir) -> RunSummary:
+    values = read_yaml(run.config).values
+    dataset = values["dataset"]
+    rows = []
+    if run.results.is_file():
+        with run.results.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    figures = [float(row["val_miou"]) for row in rows if row["val_miou"]]
+    data = dataset.get("root") or dataset.get("embedded") or dataset.get("train_images_dir")
+    return RunSummary(
+        run.path, f"{values['model_name']}, {values['encoder']}", str(data), values["train"].get("epochs"),
+        int(rows[-1]["epoch"]) if rows else 0, max(figures, default=None),
+    )  # fmt: skip
 
 
 def output_folder(model: Path, name: str) -> Path:

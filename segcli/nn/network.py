@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcli.nn.auxiliary import with_feature
+from segcli.nn.sizes import larger
 
 Channels = tuple[float, float, float]
 
@@ -71,8 +72,7 @@ class SegmentationNetwork(nn.Module):
     def padded(self, side: int) -> int:
         """The smallest multiple of the stride that is neither below a side nor below `min_side`."""
         multiple = (side + self.stride - 1) // self.stride * self.stride
-        # max(multiple, min_side) in arithmetic, since tracing for export freezes a comparison
-        return (multiple + self.min_side + abs(multiple - self.min_side)) // 2
+        return larger(multiple, self.min_side) if self.min_side > self.stride else multiple
 
 
 def _logits(output: Tensor, height: int, width: int) -> Tensor:

@@ -122,6 +122,26 @@ def averaging_matrix(num_bins: int, size: int, like: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
+def resampling_matrix(new_size: int, size: int, like: Tensor) -> Tensor:
+    """The matrix (new_size×size) that resizes as OpenCV does: areas averaged where it shrinks, else bilinearly.
+
+    It equals INTER_AREA where both sides shrink, and INTER_LINEAR where they do not, before rounding.
+
+    Args:
+        new_size: length of the output, which may be traced.
+        size: length of the input, which may be traced.
+        like: a tensor of the dtype and device wanted.
+    """
+    targets = torch.arange(new_size, dtype=torch.float32, device=like.device).unsqueeze(1)
+    sources = torch.arange(size, dtype=torch.float32, device=like.device)
+    step = torch.full((1, 1), 1.0, device=like.device) * size / new_size
+    start = targets * step
+    area = (torch.minimum(start + step, sources + 1) - torch.maximum(start, sources)).clamp(min=0) / step
+    centre = torch.minimum((targets + 0.5) * step - 0.5, sources[-1:]).clamp(min=0)  # the border pixels go on outside
+    linear = (1 - (sources - centre).abs()).clamp(min=0)
+    return torch.where(step > 1, area, linear).to(like.dtype)
+
+
 def cubic_matrix(new_size: int, size: int, like: Tensor) -> Tensor:
     """The matrix (new_size×size) of antialiased bicubic resampling.
 

@@ -1,8 +1,11 @@
 import pytest
+import timm
 import torch
+from segmentation_models_pytorch.encoders import encoders
 
 from segcli.components.catalogue import entries
-from segcli.components.models import ModelOptions, build_network, resolve_encoder
+from segcli.components.encoder_names import own_encoders, timm_models
+from segcli.components.models import ModelOptions, build_network, option_problems, resolve_encoder
 from segcli.components.pretrained import IMAGENET_MEAN
 from segcli.errors import ConfigError
 from segcli.task import Task
@@ -36,8 +39,8 @@ def test_an_option_that_the_architecture_lacks_is_refused() -> None:
 
 
 def test_an_impossible_combination_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="Unet with encoder resnet18 cannot be built") as caught:
-        build_network("Unet", "resnet18", None, ModelOptions(decoder_channels=(8, 8)), TASK)
+    with pytest.raises(ConfigError, match="DPT with encoder resnet18 cannot be built") as caught:
+        build_network("DPT", "resnet18", None, ModelOptions(), TASK)
     assert "\n" not in str(caught.value)
 
 
@@ -62,3 +65,16 @@ def test_the_usual_encoders_build_and_are_listed(architecture: str, encoder: str
     assert network(torch.zeros(1, 3, 40, 70, dtype=torch.uint8)).shape == (1, 3, 40, 70)
     facts = {entry.name: entry.facts for entry in entries("encoders", encoder)}[encoder]
     assert facts == {"parameters": parameters, "stride": stride}
+
+
+def test_names_in_the_sources_are_those_of_the_libraries() -> None:
+    assert timm_models() == set(timm.list_models())
+    assert own_encoders() == {name for name in encoders if not name.startswith(("timm-", "tu-"))}
+
+
+def test_the_options_that_are_refused_are_those_that_smp_does_not_take() -> None:
+    for entry in entries("architectures"):
+        taken = set(entry.facts["model options"].split(", "))
+        values = {"output_stride": 16, "attention": "scse", "dropout": 0.1, "decoder_channels": 8, "encoder_depth": 5}
+        lacking = {option for option, message in option_problems(entry.name, values) if "no such option" in message}
+        assert lacking == values.keys() - taken

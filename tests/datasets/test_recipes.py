@@ -66,7 +66,7 @@ def test_a_recipe_starts(seg: Callable[..., Result], tmp_path: Path, recipe: str
     write, prepared = NATIVE[recipe]
     write(tmp_path / ("native" if prepared else "data/binary"))
     if prepared:
-        result = seg("dataset", "prepare", recipe, "--from", "native")
+        result = seg("dataset", "prepare", recipe, "--from", "native", "--to", f"data/{recipe}")
         assert result.exit_code == 0, result.stderr
     small = [
         "train.max_steps=2", "train.image_size=32", "train.batch_size=2", "train.workers=0", "val.image_size=32",

@@ -104,3 +104,24 @@ def test_a_card_from_before_the_weights_licence_was_kept_loads(
     assert read_card(folder) == card
     write_card(folder, replace(card, encoder_weights_licence="cc-by-nc-4.0"))
     assert read_card(folder).encoder_weights_licence == "cc-by-nc-4.0"
+
+
+def test_a_bundles_readme_is_filled_from_its_card(bundle: tuple[Path, SegmentationNetwork, ModelCard]) -> None:
+    folder, network, card = bundle
+    scored = {"a": {"iou": 0.25, "dice": 0.4, "accuracy": float("nan")}}
+    card = replace(
+        card, encoder_weights="imagenet", encoder_weights_licence="bsd-3-clause", data={"name": "my|streets"},
+        metrics={"val": {"miou": 0.5, "pixel_accuracy": 0.75, "precision": "bf16", "classes": scored}},
+    )  # fmt: skip
+    save_bundle(folder, network, card)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "# Unet on resnet18, 3 classes", "On the val split, at the size of the masks, computed in bf16: mean IoU 0.5000",
+        "| a | 0.2500 | 0.4000 | – |", "my\\|streets", "a, b, c", "resized to fit into 40×30", "torch.tensor([0.1, 0.2, 0.3])",
+        "`imagenet`; their licence: bsd-3-clause",
+    ):  # fmt: skip
+        assert part in text
+    assert "mit" not in text.split()
+    assert "license:" not in text
+    write_card(folder, replace(card, encoder_weights=None))
+    assert "started without weights of others" in (folder / "README.md").read_text(encoding="utf-8")

@@ -276,3 +276,24 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path) -> None:
             with warnings.catch_warnings(), contextlib.suppress(FileProblem):
                 warnings.simplefilter("ignore")
                 read_image(tmp_path / f"broken{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00", "is a video, not an image; take frames out of it"),
+        (b"\x1aE\xdf\xa3\x01\x00", "is a video, not an image"), (b"RIFF\x00\x00\x00\x00AVI LIST", "is a video"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00", "HEIC or AVIF picture"), (b"%PDF-1.7\n", "is a PDF document"),
+        (b"PK\x03\x04\x14\x00", "is a ZIP archive"), (b"\x93NUMPY\x01\x00", "is a NumPy array"),
+        (b" <!DOCTYPE HTML><html>", "is a web page, not an image; download the image again"),
+        (b'<?xml version="1.0"?><svg width="3">', "drawing of lines"), (b'{"shapes": []}', "is a JSON file"),
+        (b"version https://git-lfs.example/spec/v1", "Git LFS pointer"), (b"\x00" * 200, "is not an image"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(FileProblem, match="a.png") as caught:
+        read_image(path)
+    assert said in str(caught.value)
+    assert caught.value.kind == "not-an-image"

@@ -1,9 +1,12 @@
 """Pairs of pictures that hardly differ, found by an index over parts of their perceptual hashes."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from segcli.parallel import Progress, silent
 
@@ -12,13 +15,12 @@ ALIKE = 10
 
 _BITS = 256
 _PARTS = ALIKE + 1  # hashes that differ in at most ALIKE bits have one of so many parts in common
-_AT_ONCE = 1 << 18  # pairs compared at a time, which bounds the memory however crowded a bucket is
-_IN_CACHE = 1 << 14  # hashes that lie in a core's cache together
+_AT_ONCE = 1 << 20  # pairs that may be compared at a time, which bounds the memory however many share a part
 _WORTH = 0.1  # share of all pairs up to which picking them is faster than comparing each with each
 
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
-Compared = tuple[int, Places, Places, NDArray[np.uint16]]
+Compared = tuple[int, Places, Places, Places]
 """How many pairs were compared; places of those that are alike on either side, and their distances."""
 
 
@@ -39,16 +41,20 @@ def nearest_alike(
     """
     words, places = _telling(hashes)
     other_words, other_places = _telling(others)
-    buckets = [_Bucket.of(*keys) for keys in zip(_parts(words), _parts(other_words), strict=True)]
-    total, pairs = sum(bucket.size for bucket in buckets), len(words) * len(other_words)
+    pairs = len(words) * len(other_words)
+    if not pairs:
+        return {}
+    parts, other_parts = _parts(words, other_words)
+    until = np.cumsum(parts @ other_parts.sum(axis=1))  # pairs that share parts, up to each row
+    total = int(until[-1])
     if total > pairs * _WORTH:
         total, compared = pairs, _each_with_each(words, other_words)
     else:
-        compared = _within(buckets, words, other_words)
+        compared = _within(until, parts, other_parts, words, other_words)
     none = (ALIKE + 1) * len(others)
     best, done = np.full(len(words), none, np.int64), 0  # the distance, and behind it the place
     for number, one, other, distance in compared:
-        np.minimum.at(best, one, distance.astype(np.int64) * len(others) + other_places[other])
+        np.minimum.at(best, one, distance * len(others) + other_places[other])
         done += number
         progress("comparing images", done, total)
     return {int(places[row]): divmod(int(best[row]), len(others)) for row in np.flatnonzero(best < none)}
@@ -63,64 +69,40 @@ def _telling(hashes: Sequence[int]) -> tuple[Words, Places]:
     return words[places], places
 
 
-def _parts(words: Words) -> Iterator[NDArray[np.int64]]:
-    """The parts of hashes, each as a number; neighbouring bits, which are alike in calm pictures, go to several."""
-    bits = np.unpackbits(words.view(np.uint8), axis=1)
+def _parts(words: Words, other_words: Words) -> tuple[csr_array, csr_array]:
+    """Which hash of the one side has which part, and which part is in which of the other side: N×K and K×M, of ones.
+
+    Neighbouring bits, which are alike in calm pictures, go to several parts.
+    """
+    bits = np.unpackbits(np.concatenate([words, other_words]).view(np.uint8), axis=1)
+    keys = np.empty((len(bits), _PARTS), np.int64)
     for part in range(_PARTS):
         chosen = bits[:, part::_PARTS].astype(np.int64)
-        yield chosen @ (1 << np.arange(chosen.shape[1]))
+        keys[:, part] = chosen @ (1 << np.arange(chosen.shape[1])) + (part << 32)
+    _, number = np.unique(keys, return_inverse=True)
+    starts = np.arange(0, keys.size + 1, _PARTS)
+    table = csr_array((np.ones(keys.size, np.int64), number.ravel(), starts))
+    return table[: len(words)], table[len(words) :].T.tocsr()
 
 
-class _Bucket:
-    """Pairs of two sides whose keys are equal.
-
-    Args:
-        order: places of the other side, sorted by key.
-        start: for each of the one side, where its equals begin in that order.
-        number: how many there are.
-    """
-
-    def __init__(self, order: Places, start: Places, number: Places) -> None:
-        self._order, self._start, self._ends = order, start, np.cumsum(number)
-
-    @classmethod
-    def of(cls, keys: NDArray[np.generic], other_keys: NDArray[np.generic]) -> "_Bucket":
-        order = np.argsort(other_keys, kind="stable")
-        start, stop = (np.searchsorted(other_keys[order], keys, side) for side in ("left", "right"))
-        return cls(order, start, stop - start)
-
-    @property
-    def size(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def pairs(self) -> Iterator[tuple[Places, Places]]:
-        """The places of the pairs on either side, a bounded number at a time."""
-        for first in range(0, self.size, _AT_ONCE):
-            number = np.arange(first, min(first + _AT_ONCE, self.size))
-            one = np.searchsorted(self._ends, number, side="right")
-            before = self._ends[one - 1] * (one > 0)
-            yield one, self._order[self._start[one] + number - before]
-
-
-def _within(buckets: Sequence[_Bucket], words: Words, other_words: Words) -> Iterator[Compared]:
-    """Compares the pairs of buckets; of those that differ enough in their first words no more is counted."""
-    for bucket in buckets:
-        for one, other in bucket.pairs():
-            number, distance = len(one), np.zeros(len(one), np.uint16)
-            for column in range(4):
-                distance = distance + np.bitwise_count(words[one, column] ^ other_words[other, column])
-                near = np.flatnonzero(distance <= ALIKE)
-                one, other, distance = one[near], other[near], distance[near]
-            yield number, one, other, distance
+def _within(
+    until: Places, parts: csr_array, other_parts: csr_array, words: Words, other_words: Words
+) -> Iterator[Compared]:
+    """Compares the pairs that share a part, some rows at a time."""
+    starts = np.searchsorted(until, np.arange(1, until[-1] + 1, _AT_ONCE))
+    for first, end in pairwise([*starts.tolist(), len(words)]):
+        shared = (parts[first:end] @ other_parts).tocoo()
+        one, other = shared.row + first, shared.col
+        distance = np.bitwise_count(words[one] ^ other_words[other]).sum(axis=1, dtype=np.int64)
+        near = distance <= ALIKE
+        yield int(shared.data.sum()), one[near], other[near], distance[near]
 
 
 def _each_with_each(words: Words, other_words: Words) -> Iterator[Compared]:
-    columns = np.ascontiguousarray(other_words.T)
-    for row, word in enumerate(words):
-        for first in range(0, len(other_words), _IN_CACHE):
-            block = columns[:, first : first + _IN_CACHE]
-            distance = np.bitwise_count(block[0] ^ word[0]).astype(np.uint16)
-            for column in range(1, 4):
-                distance += np.bitwise_count(block[column] ^ word[column])
-            near = np.flatnonzero(distance <= ALIKE)
-            yield block.shape[1], np.full(len(near), row), first + near, distance[near]
+    rows, other_rows = words.view(np.uint8), other_words.view(np.uint8)
+    step = max(_AT_ONCE // len(other_words), 1)
+    for first in range(0, len(words), step):
+        block = rows[first : first + step]
+        distance, nearest = cv2.batchDistance(block, other_rows, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1)
+        near = np.flatnonzero(distance[:, 0] <= ALIKE)
+        yield len(block) * len(other_rows), near + first, nearest[near, 0].astype(np.int64), distance[near, 0]

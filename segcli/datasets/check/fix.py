@@ -28,27 +28,16 @@ _MENDABLE = {
 }
 
 
-@dataclass(frozen=True)
-class Mending:
-    """A source as it can be used.
-
-    Attributes:
-        source: with what is wrong mended when it is read.
-        changed: files that are mended, with what is done.
-        left_out: files that are not in it, with the reason.
-    """
-
-    source: Source
-    changed: Mapping[str, str]
-    left_out: Mapping[str, str]
-
-
-def mend(found: Survey, folder: Path) -> Mending:
+def mend(found: Survey, folder: Path) -> tuple[Source, dict[str, str], dict[str, str]]:
     """Mends a source that has been looked at.
 
     Args:
         found: what was seen of it.
         folder: where images go that must be written anew.
+
+    Returns:
+        The source with what is wrong mended when it is read; the files that are mended, with what is done; and those
+        that are left out, with the reason.
 
     Raises:
         DataError: if it is not known what the mask values mean, or nothing is left.
@@ -73,20 +62,18 @@ def mend(found: Survey, folder: Path) -> Mending:
             for item, look in zip(items, found.looks[split], strict=True)
         ]
         splits[split] = [pair for pair in pairs if pair is not None]
-    origin = found.source.origin
     if not all(splits.values()):
-        raise DataError(f"nothing of {origin} would be left in a split; nothing was written")
-    guessed = [*found.source.guessed]
-    for split, items in splits.items():
-        guessed += [f"{split}/{item.name}" for item in items if isinstance(item, Pair) and _is_guessed(item)]
-    source = Source(
-        found.source.name, origin, splits, encoding.task, categories=found.source.categories, guessed=guessed
-    )
-    return Mending(source, changed, left_out)
+        raise DataError(f"nothing of {found.source.origin} would be left in a split; nothing was written")
+    guessed = [f"{split}/{item.name}" for split, items in splits.items() for item in items if _is_guessed(item)]
+    source = replace(
+        found.source, splits=splits, task=encoding.task, value_map={}, colours=False, findings=(),
+        guessed=[*found.source.guessed, *guessed],
+    )  # fmt: skip
+    return source, changed, left_out
 
 
-def _is_guessed(pair: Pair) -> bool:
-    return isinstance(pair.mask, MendedMask) and "lossy-mask" in pair.mask.wrong
+def _is_guessed(item: Pair | Sample) -> bool:
+    return isinstance(item, Pair) and isinstance(item.mask, MendedMask) and "lossy-mask" in item.mask.wrong
 
 
 _ALONE = {"no-mask", "no-image", "missing", "same-stem", "name"}

@@ -9,7 +9,7 @@ from segcli.components.class_weights import ClassFigures
 from segcli.datasets.check.alike import nearest_alike
 from segcli.datasets.check.ignored import odd_ignored
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, inspect
+from segcli.datasets.check.scan import Look, LookCache, Looks, inspect, mask_path, seen_pairs
 from segcli.datasets.dataset import SPLITS, FileSample, Sample
 from segcli.datasets.encoding import MaskEncoding, MaskValues, infer_encoding, looks_lossy, unknown_values
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
@@ -32,7 +32,7 @@ class Survey:
 
     source: Source
     encoding: MaskEncoding | None
-    looks: Mapping[str, Sequence[Look]]
+    looks: Looks
     findings: Sequence[Finding]
     dealt: bool = False
 
@@ -86,13 +86,11 @@ def survey(
         UsageError: if the options do not fit.
     """
     options = options or Options()
-    looks: Mapping[str, Sequence[Look]] = inspect(source.splits, progress, memory)
+    looks: Looks = inspect(source.splits, progress, memory)
     problems: list[Finding] = []
     encoding = None
-    seen = [look for found in looks.values() for look in found]
     try:
-        if source.task is not None or any(look.values for look in seen):
-            encoding = _encoding(source, options, seen)
+        encoding = _encoding(source, options, looks)
     except FileProblem as problem:
         problems.append(Finding(problem.kind, Path(source.origin), str(problem)))
     undealt = UNDEALT in source.splits
@@ -106,47 +104,37 @@ def survey(
     return Survey(source, encoding, looks, findings, undealt and not options.names)
 
 
-def _encoding(source: Source, options: Options, looks: Sequence[Look]) -> MaskEncoding:
+def _encoding(source: Source, options: Options, looks: Looks) -> MaskEncoding | None:
     if source.task is not None:
         return MaskEncoding(source.task, source.value_map, source.colours)
-    items = [item for items in source.splits.values() for item in items]
-    masks = [
-        MaskValues(_mask_path(item), look.values, _is_jpeg(look))
-        for item, look in zip(items, looks, strict=True)
-        if look.values
-    ]
-    palette = options.palette and tuple(options.palette.values())
-    return infer_encoding(
-        masks, options.classes, palette or None, options.ignore_index, options.value_map, options.spelling
-    )
+    masks = [values for item, look in seen_pairs(source, looks) if (values := _values_of(item, look)).pixels]
+    palette = tuple(options.palette.values()) if options.palette else None
+    if not masks:
+        return None
+    return infer_encoding(masks, options.classes, palette, options.ignore_index, options.value_map, options.spelling)
 
 
-def _mask_path(item: Pair | Sample) -> Path:
-    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
+def _values_of(item: Pair | Sample, look: Look) -> MaskValues:
+    return MaskValues(mask_path(item), look.values or {}, look.has("jpeg-mask"))
 
 
-def _is_jpeg(look: Look) -> bool:
-    return any(finding.kind == "jpeg-mask" for finding in look.findings)
-
-
-def _deal(
-    source: Source, options: Options, looks: Mapping[str, Sequence[Look]], encoding: MaskEncoding | None
-) -> tuple[Source, dict[str, Sequence[Look]]]:
-    """Deals the pairs that lie in no split; what was seen of them goes along."""
+def _deal(source: Source, options: Options, looks: Looks, encoding: MaskEncoding | None) -> tuple[Source, Looks]:
+    """Deals the pairs, which lie in no split; what was seen of them goes along."""
     pairs = [item for item in source.splits[UNDEALT] if isinstance(item, Pair)]
     seen = {pair.name: look for pair, look in zip(pairs, looks[UNDEALT], strict=True)}
     if options.names:
-        if options.ratios is not None or options.group_by is not None:
-            raise UsageError("--names says which images are in which split; leave out --split and --group-by")
+        if options.ratios is not None or options.group_by is not None or options.seed:
+            raise UsageError(
+                "--split-file says which images are in which split; leave out --ratios, --group-by and --seed"
+            )
         splits = pick(pairs, options.names)
         source = replace(source, findings=[*source.findings, *_unlisted(source, splits)])
     else:
         items = [Dealt(pair, _classes_in(seen[pair.name], encoding), seen[pair.name].image_digest) for pair in pairs]
         splits = deal(items, options.ratios or DEFAULT_RATIOS, options.seed, options.group_by)
-    others = {split: items for split, items in source.splits.items() if split != UNDEALT}
-    kept = {split: looks[split] for split in others}
-    dealt = {split: [seen[pair.name] for pair in found] for split, found in splits.items()}
-    return replace(source, splits={**splits, **others}), {**dealt, **kept}
+    return replace(source, splits=splits), {
+        split: [seen[pair.name] for pair in found] for split, found in splits.items()
+    }
 
 
 def _unlisted(source: Source, splits: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
@@ -154,26 +142,20 @@ def _unlisted(source: Source, splits: Mapping[str, Sequence[Pair]]) -> Iterator[
     names = [item.name for item in source.splits[UNDEALT] if item.name not in listed]
     if names:
         few = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --names: {few}"
+        message = f"{len(names)} of {len(names) + len(listed)} pairs stand in no list of --split-file: {few}"
         yield Finding("unlisted", Path(source.origin), f"{message}; they are left out")
 
 
 def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
-    if encoding is None or look.values is None:
-        return frozenset()
-    meanings = {encoding.meaning(value) for value in look.values}
-    return frozenset(index for index in meanings if index is not None and index != encoding.task.ignore_index)
+    return frozenset(encoding.classes_among(look.values or {}) if encoding else ())
 
 
-def _judge(
-    source: Source, encoding: MaskEncoding | None, looks: Mapping[str, Sequence[Look]], progress: Progress
-) -> Iterator[Finding]:
-    for split, items in source.splits.items():
-        for item, look in zip(items, looks[split], strict=True):
-            values = list(_judge_values(item, look, encoding)) if encoding else []
-            lossy = any(finding.kind == "lossy-mask" for finding in values)
-            yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
-            yield from values
+def _judge(source: Source, encoding: MaskEncoding | None, looks: Looks, progress: Progress) -> Iterator[Finding]:
+    for item, look in seen_pairs(source, looks):
+        values = list(_judge_values(item, look, encoding)) if encoding else []
+        lossy = any(finding.kind == "lossy-mask" for finding in values)
+        yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
+        yield from values
     if source.task is None:
         yield from _odd_among_colours(source, looks)
     if encoding:
@@ -186,26 +168,26 @@ def _judge(
 def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> Iterator[Finding]:
     if look.values is None:
         return
-    file, total = _mask_path(item), sum(look.values.values())
+    file, values = mask_path(item), _values_of(item, look)
     strange = [value for value in look.values if encoding.meaning(value) is None]
-    if strange and looks_lossy(MaskValues(file, look.values, _is_jpeg(look)), strange, encoding):
-        share = sum(look.values[value] for value in strange) / total
+    if strange and looks_lossy(values, strange, encoding):
+        share = sum(look.values[value] for value in strange) / sum(look.values.values())
         number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
         untold = "" if encoding.tells_apart() else ", and what they were cannot be told"
         message = f"{file} holds {number} without a class on {share:.1%} of its pixels; " + (
             f"JPEG changes values{untold}. Save masks as PNG"
-            if _is_jpeg(look)
+            if values.lossy
             else "its edges look smoothed. Scale masks without smoothing (nearest neighbour)"
         )
         yield Finding("lossy-mask", file, message, detail=tuple(strange))
     elif strange:
         message = unknown_values(file, strange, encoding)
         yield Finding("unknown-values", file, message, detail=tuple(strange))
-    elif all(encoding.meaning(value) == encoding.task.ignore_index for value in look.values):
+    elif encoding.count_ignored(look.values) == sum(look.values.values()):
         yield Finding("all-ignored", file, f"{file} is ignored from corner to corner; nothing can be learned from it")
 
 
-def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Looks) -> Iterator[Finding]:
     for split, found in looks.items():
         if not any(look.values for look in found):
             continue
@@ -217,22 +199,16 @@ def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Mapping[str, 
             yield Finding("unseen-class", Path(source.origin), message)
 
 
-def _odd_among_colours(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _odd_among_colours(source: Source, looks: Looks) -> Iterator[Finding]:
     """Masks of indices where most masks hold colours."""
-    seen = [pair for split, items in source.splits.items() for pair in zip(items, looks[split], strict=True)]
-    coloured = sum(is_coloured(look) for _, look in seen)
-    odd = [_mask_path(item) for item, look in seen if look.values]
+    coloured = sum(look.has("colour-mask") for _, look in seen_pairs(source, looks))
+    odd = [mask_path(item) for item, look in seen_pairs(source, looks) if look.values]
     if len(odd) < coloured:
         for file in odd:
             yield Finding("index-mask", file, f"{file} holds indices, but {coloured} masks hold colours; mend it")
 
 
-def is_coloured(look: Look) -> bool:
-    """Whether a mask holds colours where indices were looked for."""
-    return any(finding.kind == "colour-mask" for finding in look.findings)
-
-
-def _duplicates(source: Source, looks: Mapping[str, Sequence[Look]]) -> Iterator[Finding]:
+def _duplicates(source: Source, looks: Looks) -> Iterator[Finding]:
     """The same image file twice: across splits it is an error, within one a note."""
     first: dict[str, tuple[str, Path]] = {}
     for split in sorted(source.splits, key=_from_test_down):
@@ -256,7 +232,7 @@ def _from_test_down(split: str) -> int:
     return -SPLITS.index(split) if split in SPLITS else 1
 
 
-def _near_duplicates(source: Source, looks: Mapping[str, Sequence[Look]], progress: Progress) -> Iterator[Finding]:
+def _near_duplicates(source: Source, looks: Looks, progress: Progress) -> Iterator[Finding]:
     """Images of two splits that hardly differ: frames of one video, the same photo scaled or stored anew."""
     hashes = {split: [look.likeness for look in found] for split, found in looks.items()}
     for one, other in combinations(sorted(looks, key=_from_test_down), 2):

@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from segcli.datasets.check.judge import Survey, is_coloured, survey
+from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import KINDS, Kind, Severity, check_command
-from segcli.datasets.check.scan import LookCache, broken
+from segcli.datasets.check.scan import LookCache
 from segcli.datasets.layouts.base import Finding, Options, Source
 from segcli.parallel import Progress, silent
 
@@ -114,7 +114,9 @@ def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) 
     looks = list(chain(*found.looks.values()))
     if kind.name == "ambiguous":
         return "--map 255=1"
-    if kind.name == "colour-mask" and 2 * len(findings) > sum(is_coloured(look) or bool(look.values) for look in looks):
+    if kind.name == "colour-mask" and 2 * len(findings) > sum(
+        look.has(kind.name) or bool(look.values) for look in looks
+    ):
         return "--palette auto"
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"
@@ -124,7 +126,7 @@ def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) 
         value, holders = Counter(value for finding in findings for value in finding.detail).most_common(1)[0]
         if holders > max(2, len(looks) // 4):
             return f"--map {value}=CLASS"
-    if not kind.mended or found.encoding is None or all(map(broken, looks)):
+    if not kind.mended or found.encoding is None or all(look.broken for look in looks):
         return ""
     apart, all_so = found.encoding.tells_apart(), len(findings) == sum(bool(look.values) for look in looks)
     useless = (kind.name == "jpeg-mask" and apart) or (

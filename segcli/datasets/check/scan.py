@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +32,8 @@ VERSION = f"1 {segcli.__version__} {PIL.__version__}"
 """Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
 _RACY = 2 * 10**9
 """Nanoseconds after which a file that changes gets another time, on any file system."""
+_KEY = 32
+"""Bytes of a line that say which pair it is of."""
 _MOST = 512 << 20
 """Bytes that all looks may fill; those of the datasets that were not opened for longest go first."""
 
@@ -56,6 +58,19 @@ class Look:
     likeness: int
     findings: tuple[Finding, ...] = ()
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a finding of a kind."""
+        return any(finding.kind == kind for finding in self.findings)
+
+    @property
+    def broken(self) -> bool:
+        """Whether something is wrong with the pair by itself."""
+        return any(severity_of(finding) is Severity.ERROR for finding in self.findings)
+
+
+Looks = Mapping[str, Sequence[Look]]
+"""By split, what was seen of each pair."""
+
 
 def inspect(
     splits: Mapping[str, Sequence[Pair | Sample]],
@@ -65,17 +80,18 @@ def inspect(
 ) -> dict[str, list[Look]]:
     """Looks at every pair, by several processes; gives the looks by split in the pairs' order."""
     items = [item for found in splits.values() for item in found]
-    seen = [memory and memory.get(item) for item in items]
+    seen = [memory.get(item) if memory else None for item in items]
     new = [item for item, look in zip(items, seen, strict=True) if look is None]
-    fresh = zip(new, each(look_at, new, "checking files", progress, processes), strict=True)
-    looks = iter([look or _remember(memory, *next(fresh)) for look in seen])
-    return {split: list(islice(looks, len(found))) for split, found in splits.items()}
-
-
-def _remember(memory: "LookCache | None", item: Pair | Sample, look: Look) -> Look:
-    if memory:
-        memory.put(item, look)
-    return look
+    fresh = each(look_at, new, "checking files", progress, processes)
+    looks = []
+    for item, look in zip(items, seen, strict=True):
+        if look is None:
+            look = next(fresh)
+            if memory:
+                memory.put(item, look)
+        looks.append(look)
+    ordered = iter(looks)
+    return {split: list(islice(ordered, len(found))) for split, found in splits.items()}
 
 
 def look_at(item: Pair | Sample) -> Look:
@@ -144,9 +160,15 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
 
 
-def broken(look: Look) -> bool:
-    """Whether something is wrong with a pair by itself."""
-    return any(severity_of(finding) is Severity.ERROR for finding in look.findings)
+def seen_pairs(source: Source, looks: Looks) -> Iterator[tuple[Pair | Sample, Look]]:
+    """The pairs of all splits with what was seen of them."""
+    for split, items in source.splits.items():
+        yield from zip(items, looks[split], strict=True)
+
+
+def mask_path(item: Pair | Sample) -> Path:
+    """The file of a mask, or what a mask that is made is called."""
+    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
 
 
 class LookCache:
@@ -164,7 +186,7 @@ class LookCache:
         self._path = cache_folder() / "looks" / f"{name.hexdigest()[:32]}.jsonl"
         self._lines: dict[bytes, bytes] = {}
         with suppress(OSError):
-            self._lines = dict(_split(line) for line in self._path.read_bytes().split(b"\n"))
+            self._lines = {line[:_KEY]: line[_KEY:] for line in self._path.read_bytes().split(b"\n")}
             os.utime(self._path)
         # By the pair itself, which its caller keeps: what was seen by this process, and the key from before that.
         self._fresh: dict[int, Look] = {}
@@ -218,11 +240,7 @@ def _key(pair: Pair) -> bytes:
         if state.st_mtime_ns > now - _RACY:
             return b""
         parts.append(f"{path} {state.st_size} {state.st_mtime_ns} {state.st_ino}")
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32].encode()
-
-
-def _split(line: bytes) -> tuple[bytes, bytes]:
-    return line[:32], line[32:]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:_KEY].encode()
 
 
 def _drop_old(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Source, those_there
-from segcli.datasets.layouts.pairing import list_images, match_pairs
+from segcli.datasets.layouts.base import Source
+from segcli.datasets.layouts.pairing import Folders, list_images, match_splits
 from segcli.errors import DataError
 from segcli.task import Task
 
@@ -25,9 +25,8 @@ def find(root: Path) -> Source:
         raise DataError(f"{root} holds no ADEChallengeData2016/objectInfo150.txt; give ADE20K's folder with --from")
     task = Task.of(_names(table))
     value_map = {0: task.ignore_index, **{index + 1: index for index in range(task.num_classes)}}
-    folders = {split: (home / "images" / name, home / "annotations" / name) for split, name in _SPLITS.items()}
-    there = {split: match_pairs(*both) for split, both in folders.items() if any(folder.is_dir() for folder in both)}
-    splits, findings = those_there(root, there, "images/ and annotations/ have a folder for each")
+    folders = {s: [Folders(home / "images" / name, home / "annotations" / name)] for s, name in _SPLITS.items()}
+    splits, findings = match_splits(root, folders, "images/ and annotations/ have a folder for each")
     test = home.parent / "release_test" / "testing"
     if test.is_dir():
         splits["test"], _ = list_images(test)

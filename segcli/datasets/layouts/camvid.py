@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.layouts.base import Finding, Pair, Source, those_there
-from segcli.datasets.layouts.pairing import match_pairs
+from segcli.datasets.layouts.pairing import Folders, match_pairs, match_splits
 from segcli.datasets.layouts.palettes import packed
 from segcli.errors import DataError
 from segcli.task import Colour, Task
@@ -14,57 +14,31 @@ MARK = (
     *(place + split for split in ("trainannot", "valannot") for place in ("", "CamVid/", "*/CamVid/")),
     "train_labels/*_L.png", "val_labels/*_L.png", "LabeledApproved_full/*_L.png", "labels/*_L.png",
 )  # fmt: skip
-CLASSES: dict[str, Colour] = {
-    "sky": (128, 128, 128),
-    "building": (128, 0, 0),
-    "pole": (192, 192, 128),
-    "road": (128, 64, 128),
-    "pavement": (0, 0, 192),
-    "tree": (128, 128, 0),
-    "sign": (192, 128, 128),
-    "fence": (64, 64, 128),
-    "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0),
-    "bicyclist": (0, 128, 192),
-}
-VOID = 11
-
-# The 32 colours, and which of the 11 classes each belongs to; empty is void.
+# The colours of the 32-class set by the 11 classes that they make up, the one that a class is painted in first.
 # Source: label_colors.txt of the dataset, and the grouping of Badrinarayanan et al., "SegNet", 2017.
-COLOURS: dict[Colour, str] = {
-    (128, 128, 128): "sky",  # Sky
-    (0, 128, 64): "building",  # Bridge
-    (128, 0, 0): "building",  # Building
-    (64, 192, 0): "building",  # Wall
-    (64, 0, 64): "building",  # Tunnel
-    (192, 0, 128): "building",  # Archway
-    (192, 192, 128): "pole",  # Column_Pole
-    (0, 0, 64): "pole",  # TrafficCone
-    (128, 64, 128): "road",  # Road
-    (128, 0, 192): "road",  # LaneMkgsDriv
-    (192, 0, 64): "road",  # LaneMkgsNonDriv
-    (0, 0, 192): "pavement",  # Sidewalk
-    (64, 192, 128): "pavement",  # ParkingBlock
-    (128, 128, 192): "pavement",  # RoadShoulder
-    (128, 128, 0): "tree",  # Tree
-    (192, 192, 0): "tree",  # VegetationMisc
-    (192, 128, 128): "sign",  # SignSymbol
-    (128, 128, 64): "sign",  # Misc_Text
-    (0, 64, 64): "sign",  # TrafficLight
-    (64, 64, 128): "fence",  # Fence
-    (64, 0, 128): "car",  # Car
-    (64, 128, 192): "car",  # SUVPickupTruck
-    (192, 128, 192): "car",  # Truck_Bus
-    (192, 64, 128): "car",  # Train
-    (128, 64, 64): "car",  # OtherMoving
-    (64, 64, 0): "pedestrian",  # Pedestrian
-    (192, 128, 64): "pedestrian",  # Child
-    (64, 0, 192): "pedestrian",  # CartLuggagePram
-    (64, 128, 64): "pedestrian",  # Animal
-    (0, 128, 192): "bicyclist",  # Bicyclist
-    (192, 0, 192): "bicyclist",  # MotorcycleScooter
-    (0, 0, 0): "",  # Void
-}
+COLOURS: dict[str, dict[str, Colour]] = {
+    "sky": {"Sky": (128, 128, 128)},
+    "building": {
+        "Building": (128, 0, 0), "Bridge": (0, 128, 64), "Wall": (64, 192, 0), "Tunnel": (64, 0, 64),
+        "Archway": (192, 0, 128),
+    },
+    "pole": {"Column_Pole": (192, 192, 128), "TrafficCone": (0, 0, 64)},
+    "road": {"Road": (128, 64, 128), "LaneMkgsDriv": (128, 0, 192), "LaneMkgsNonDriv": (192, 0, 64)},
+    "pavement": {"Sidewalk": (0, 0, 192), "ParkingBlock": (64, 192, 128), "RoadShoulder": (128, 128, 192)},
+    "tree": {"Tree": (128, 128, 0), "VegetationMisc": (192, 192, 0)},
+    "sign": {"SignSymbol": (192, 128, 128), "Misc_Text": (128, 128, 64), "TrafficLight": (0, 64, 64)},
+    "fence": {"Fence": (64, 64, 128)},
+    "car": {
+        "Car": (64, 0, 128), "SUVPickupTruck": (64, 128, 192), "Truck_Bus": (192, 128, 192), "Train": (192, 64, 128),
+        "OtherMoving": (128, 64, 64),
+    },
+    "pedestrian": {
+        "Pedestrian": (64, 64, 0), "Child": (192, 128, 64), "CartLuggagePram": (64, 0, 192), "Animal": (64, 128, 64),
+    },
+    "bicyclist": {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
+}  # fmt: skip
+CLASSES: dict[str, Colour] = {name: next(iter(members.values())) for name, members in COLOURS.items()}
+VOID, VOID_COLOUR = 11, (0, 0, 0)
 
 
 def find(root: Path) -> Source:
@@ -100,15 +74,16 @@ def _split_colours(home: Path, origin: str) -> Source | None:
 def _matched(
     home: Path, origin: str, masks: str, mask_name: str, colours: bool
 ) -> tuple[Mapping[str, Sequence[Pair]], Sequence[Finding]]:
-    folders = {split: (home / split, home / masks.format(split)) for split in SPLITS}
-    there = {
-        split: match_pairs(*both, mask_name=mask_name, colours=colours)
-        for split, both in folders.items()
-        if all(folder.is_dir() for folder in both)
+    folders = {
+        split: [Folders(home / split, home / masks.format(split), mask_name=mask_name, colours=colours)]
+        for split in SPLITS
     }
-    if not there.keys() & {"train", "val"}:
+    if not any(
+        place.masks.is_dir() and place.images.is_dir() for split in ("train", "val") for place in folders[split]
+    ):
         return {}, []
-    return those_there(Path(origin), there, f"train and {masks.format('train')}, val and {masks.format('val')}")
+    where = f"train and {masks.format('train')}, val and {masks.format('val')}"
+    return match_splits(Path(origin), folders, where)
 
 
 def _frames(home: Path, origin: str) -> Source | None:
@@ -135,6 +110,6 @@ def split_of_frame(name: str) -> str:
 
 def _coloured(origin: str, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding]) -> Source:
     task = Task.of(list(CLASSES), list(CLASSES.values()))
-    names = list(CLASSES)
-    value_map = {packed(colour): names.index(name) if name else task.ignore_index for colour, name in COLOURS.items()}
+    value_map = {packed(c): index for index, group in enumerate(COLOURS.values()) for c in group.values()}
+    value_map[packed(VOID_COLOUR)] = task.ignore_index
     return Source("camvid", origin, splits, task, value_map, colours=True, findings=findings)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
-from segcli.datasets.masks import MaskFile
+from segcli.datasets.layouts.base import Options, Pair, Source
+from segcli.datasets.layouts.pairing import Folders, list_images, match_splits, with_objects
 from segcli.errors import DataError
-from segcli.io.images import find_images
 from segcli.task import Task
 
 MARK = ("leftImg8bit/train", "leftImg8bit/val")
@@ -27,7 +26,7 @@ LABELS = (
 NUM_IDS = 34
 LICENCE_PLATE = 255
 """How an 8-bit labelIds mask holds the label id -1."""
-_IMAGE = "_leftImg8bit"
+_IMAGE = "{name}_leftImg8bit"
 _OBJECTS = (1000, 65534)
 """Values of instanceIds that are single objects: label id times 1000, plus a number; below stand whole labels."""
 
@@ -51,42 +50,22 @@ def find(root: Path, options: Options) -> Source:
     task = Task.of([name for _, name, _, _ in LABELS], [colour for _, _, _, colour in LABELS])
     value_map = dict.fromkeys([*range(NUM_IDS), LICENCE_PLATE], task.ignore_index)
     value_map.update({label: index for index, (label, *_) in enumerate(LABELS)})
-    of_train: list[Finding] = []
-    of_val: list[Finding] = []
-    fine_val = (home / "gtFine" / "val").is_dir()
-    folders = ("train", "train_extra") if coarse else ("train",)
-    train = [pair for split in folders for pair in _pairs(home, split, needed, of_train)]
-    val = _pairs(home, "val", "gtFine" if fine_val else needed, of_val)
-    test = [Pair(_name(path, home, "test"), path, None) for path in _images(home, "test")]
-    parts = {"train": (train, of_train), "val": (val, of_val), "test": (test, ())}
-    splits, findings = those_there(root, parts, f"leftImg8bit/ and {needed}/ have a folder for each")
+    images, of_val = home / "leftImg8bit", "gtFine" if (home / "gtFine" / "val").is_dir() else needed
+    kinds = {"train": needed, "val": of_val, **({"train_extra": needed} if coarse else {})}
+    places = {
+        split: Folders(images / split, home / kind / split, _IMAGE, f"{{name}}_{kind}_labelIds")
+        for split, kind in kinds.items()
+    }
+    folders = {"train": [place for split, place in places.items() if split != "val"], "val": [places["val"]]}
+    splits, findings = match_splits(root, folders, f"leftImg8bit/ and {needed}/ have a folder for each")
+    splits = {split: with_objects(pairs, _objects_of, _OBJECTS) for split, pairs in splits.items()}
+    if (images / "test").is_dir():
+        splits["test"], _ = list_images(images / "test", _IMAGE)
     categories = {category: [name for _, name, own, _ in LABELS if own == category] for _, _, category, _ in LABELS}
     name = "cityscapes_coarse" if coarse else "cityscapes"
     return Source(name, str(root), splits, task, value_map, findings=findings, categories=categories)
 
 
-def _images(home: Path, split: str) -> list[Path]:
-    folder = home / "leftImg8bit" / split
-    return find_images(folder) if folder.is_dir() else []
-
-
-def _name(image: Path, home: Path, split: str) -> str:
-    return image.relative_to(home / "leftImg8bit" / split).with_suffix("").as_posix().removesuffix(_IMAGE)
-
-
-def _pairs(home: Path, split: str, kind: str, findings: list[Finding]) -> list[Pair]:
-    pairs = []
-    for image in _images(home, split):
-        name = _name(image, home, split)
-        mask = home / kind / split / f"{name}_{kind}_labelIds.png"
-        objects = mask.with_name(mask.name.replace("labelIds", "instanceIds"))
-        if mask.is_file():
-            source = MaskFile(mask, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
-            pairs.append(Pair(name, image, source))
-        else:
-            findings.append(Finding("no-mask", image, f"{mask}: no such file, but {image} is there"))
-    used = {pair.mask.path for pair in pairs if pair.mask}
-    for mask in sorted((home / kind / split).glob(f"*/*_{kind}_labelIds.png")):
-        if mask not in used:
-            findings.append(Finding("no-image", mask, f"{mask} is there, but not its image in leftImg8bit/{split}"))
-    return pairs
+def _objects_of(pair: Pair) -> Path:
+    assert pair.mask is not None
+    return pair.mask.path.with_name(pair.mask.path.name.replace("labelIds", "instanceIds"))

@@ -1,21 +1,11 @@
 """CVAT for images 1.1: XML files of labelled shapes."""
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from segcli.datasets.layouts.annotations import (
-    MALFORMED,
-    Annotated,
-    ImageFinder,
-    Region,
-    as_source,
-    files_below,
-    malformed,
-    missing_image,
-    name_in_split,
-    split_of,
-)
-from segcli.datasets.layouts.base import Finding, Options, Source
+from segcli.datasets.layouts.annotations import Annotated, ImageFinder, Region, as_source, files_below, gather
+from segcli.datasets.layouts.base import Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
 from segcli.errors import DataError, FileProblem
 
@@ -36,19 +26,15 @@ def find(root: Path, options: Options) -> Source:
         UsageError: if the options name no classes.
     """
     images = ImageFinder(root, options)
-    found: list[Annotated] = []
-    findings: list[Finding] = []
-    order: list[str] = []
-    for file in _files(root, options):
-        document = _parse_xml(file)
-        order += _labels(document)
-        for element in document.iter("image"):
-            try:
-                found.append(_image(element, file, root, images))
-            except FileProblem as problem:
-                findings.append(Finding(problem.kind, file, str(problem)))
-    if not found and not findings:
+    documents = [(file, _parse_xml(file)) for file in _files(root, options)]
+    elements = [(file, element) for file, document in documents for element in document.iter("image")]
+    if not elements:
         raise DataError(f"{root} holds no XML file of 'CVAT for images 1.1'; export the task in that format")
+    found, findings = gather(
+        (file, f"{file}: image {element.get('name', '?')}", partial(_image, element, file, images))
+        for file, element in elements
+    )
+    order = [label for _, document in documents for label in _labels(document)]
     return as_source(root, found, findings, options, order)
 
 
@@ -73,20 +59,15 @@ def _labels(document: ElementTree.Element) -> list[str]:
     return [label.findtext("name", "") for label in labels if label.findtext("type", "any") not in _UNDRAWN]
 
 
-def _image(element: ElementTree.Element, file: Path, root: Path, images: ImageFinder) -> Annotated:
-    try:
-        name, subset = element.attrib["name"], element.get("subset", "")
-        size = int(element.attrib["height"]), int(element.attrib["width"])
-        ordered = sorted(element, key=lambda shape: int(shape.get("z_order", 0)))
-        regions = [_region(shape) for shape in ordered if shape.tag in _SHAPES]
-    except MALFORMED as error:
-        raise malformed(f"{file}: image {element.get('name', '?')}", error) from None
-    image = images.find(file.parent, f"{subset}/{name}", name)
-    if image is None:
-        raise missing_image(file, name)
+def _image(element: ElementTree.Element, file: Path, images: ImageFinder) -> Annotated:
+    name, subset = element.attrib["name"], element.get("subset", "")
+    ordered = sorted(element, key=lambda shape: int(shape.get("z_order", 0)))
+    regions = [_region(shape) for shape in ordered if shape.tag in _SHAPES]
+    size = int(element.attrib["height"]), int(element.attrib["width"])
     path = PurePosixPath(name.replace("\\", "/"))
-    split = split_of(subset, *path.parts[:-1], file.stem, *file.relative_to(root).parts[:-1])
-    return Annotated(name_in_split(path), split, image, file, size, tuple(regions))
+    names = [f"{subset}/{name}", name] if subset else [name]
+    tell = (subset, *path.parts[:-1], file.stem, *file.relative_to(images.root).parts[:-1])
+    return Annotated.of(path, tell, images.find(file, *names), file, size, regions)
 
 
 def _region(shape: ElementTree.Element) -> Region:

@@ -2,26 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from segcli.datasets.layouts.annotations import (
-    MALFORMED,
-    Annotated,
-    ImageFinder,
-    Region,
-    as_source,
-    files_below,
-    malformed,
-    missing_image,
-    name_in_split,
-    read_json,
-    split_of,
-)
-from segcli.datasets.layouts.base import Finding, Options, Source
+from segcli.datasets.layouts.annotations import Annotated, ImageFinder, Json, Region, json_source, stated_size
+from segcli.datasets.layouts.base import Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
-from segcli.errors import DataError, FileProblem
 
 
 def find(root: Path, options: Options) -> Source:
@@ -35,53 +21,32 @@ def find(root: Path, options: Options) -> Source:
         DataError: if there is no such file.
         UsageError: if the options name no classes.
     """
-    images = ImageFinder(root, options)
-    found: list[Annotated] = []
-    findings: list[Finding] = []
-    for file in files_below(root, ".json"):
-        try:
-            document = read_json(file)
-            if isinstance(document, dict) and "annotations" in document and document.keys() & {"item", "image"}:
-                found.append(_image(document, file, root, images))
-        except FileProblem as problem:
-            findings.append(Finding(problem.kind, file, str(problem)))
-    if not found and not findings:
-        raise DataError(f"{root} holds no Darwin JSON files; give the folder of a V7 export with --from")
-    return as_source(root, found, findings, options)
+    return json_source(root, options, _image, "Darwin JSON files; give the folder of a V7 export with --from")
 
 
-def _image(document: Mapping[str, Any], file: Path, root: Path, images: ImageFinder) -> Annotated:
-    try:
-        name, folder, size, slot = _item(document)
-        annotations = [item for item in document["annotations"] if slot in {None, *item.get("slot_names", [slot])[:1]}]
-        regions = [region for item in annotations for region in _regions(item, annotations, size)]
-    except MALFORMED as error:
-        raise malformed(str(file), error) from None
+def _image(document: Json, file: Path, images: ImageFinder) -> Annotated | None:
+    if "annotations" not in document or not document.keys() & {"item", "image"}:
+        return None
+    name, folder, size, slot = _item(document)
+    annotations = [item for item in document["annotations"] if slot in {None, *item.get("slot_names", [slot])[:1]}]
+    regions = [region for item in annotations for region in _regions(item, annotations, size)]
     path = PurePosixPath(folder.strip("/")) / name
-    image = images.find(file.parent, str(path), name)
-    if image is None:
-        raise missing_image(file, str(path))
-    split = split_of(*path.parts[:-1], *file.relative_to(root).parts[:-1])
-    return Annotated(name_in_split(path), split, image, file, size, tuple(regions))
+    tell = (*path.parts[:-1], *file.relative_to(images.root).parts[:-1])
+    return Annotated.of(path, tell, images.find(file, str(path), name), file, size, regions)
 
 
-def _item(document: Mapping[str, Any]) -> tuple[str, str, tuple[int, int] | None, str | None]:
+def _item(document: Json) -> tuple[str, str, tuple[int, int] | None, str | None]:
     """File name, folder in V7, height and width, and the slot that counts: the first."""
     if "item" in document:
         item = document["item"]
         slot = (item.get("slots") or [{}])[0]
-        name, source = item["name"], slot
-    else:
-        item = source = document["image"]
-        name, slot = item.get("original_filename") or item["filename"], {}
-    height, width = source.get("height"), source.get("width")
-    size = (int(height), int(width)) if height and width else None
-    return name, item.get("path") or "/", size, slot.get("slot_name")
+        return item["name"], item.get("path") or "/", stated_size(slot), slot.get("slot_name")
+    image = document["image"]
+    name = image.get("original_filename") or image["filename"]
+    return name, image.get("path") or "/", stated_size(image), None
 
 
-def _regions(
-    item: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
-) -> Iterator[Region]:
+def _regions(item: Json, annotations: Sequence[Json], size: tuple[int, int] | None) -> Iterator[Region]:
     if "frames" in item:
         raise ValueError("it is of a video; export its frames as images")
     if "raster_layer" in item:
@@ -90,7 +55,7 @@ def _regions(
         yield Region(item["name"], shapes)
 
 
-def _shapes(item: Mapping[str, Any]) -> tuple[Shape, ...]:
+def _shapes(item: Json) -> tuple[Shape, ...]:
     """What an annotation covers; nothing where it is a tag, a keypoint or the like."""
     if polygon := item.get("polygon"):
         paths = polygon.get("paths") or [polygon["path"], *polygon.get("additional_paths", [])]
@@ -111,9 +76,7 @@ def _path(path: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
     return [(point["x"], point["y"]) for point in path]
 
 
-def _raster(
-    layer: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
-) -> Iterator[Region]:
+def _raster(layer: Json, annotations: Sequence[Json], size: tuple[int, int] | None) -> Iterator[Region]:
     """The masks of a raster layer: runs of (number, length) along the rows, each number one annotation."""
     if size is None:
         raise ValueError("it has a raster layer, but no width and height")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segcli.datasets.layouts import LAYOUTS
-from segcli.datasets.layouts.base import Layout, Options
+from segcli.datasets.layouts.base import UNDEALT, Layout, Options, Source
 from segcli.errors import UsageError, did_you_mean
 from segcli.io.files import walk
 
@@ -58,6 +58,33 @@ def refuse_useless(layout: Layout, options: Options) -> None:
         raise UsageError(
             f"{layout.name} knows its own folders, classes and splits; leave out the options that say how to read them"
         )
+    for name, option in _OF_MASK_FILES.items() if layout.name != "folder" else ():
+        if getattr(options, name) != getattr(Options(), name):
+            raise UsageError(f"{option} is for files of masks, but {layout.name} draws its masks; leave it out")
+
+
+_OF_MASK_FILES = {
+    "image_name": "--image-name", "mask_name": "--mask-name", "palette": "--palette", "value_map": "--map",
+    "ignore_index": "--ignore-index",
+}  # fmt: skip
+
+
+def find_source(layout: Layout, root: Path, options: Options) -> Source:
+    """The source of a layout at a folder.
+
+    Raises:
+        UsageError: for options that would do nothing.
+        DataError: if the layout is not what lies there.
+    """
+    refuse_useless(layout, options)
+    source = layout.find(root, options)
+    dealing = options.ratios is not None or options.names or options.group_by or options.seed
+    if UNDEALT not in source.splits and dealing:
+        raise UsageError(
+            f"--ratios, --split-file, --group-by and --seed deal images to splits, but those of {root} lie in "
+            f"{' and '.join(source.splits)} already; leave them out"
+        )
+    return source
 
 
 def find_layout(name: str) -> Layout:

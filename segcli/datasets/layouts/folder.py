@@ -32,11 +32,6 @@ def find(root: Path, options: Options) -> Source:
         except ValueError as error:
             raise UsageError(f"--{error}") from None
     splits, findings = _pairs(root, options)
-    if UNDEALT not in splits and (options.ratios is not None or options.names or options.group_by):
-        raise UsageError(
-            "--split, --names and --group-by deal images to splits, but they lie in train and val already; "
-            "leave them out"
-        )
     source = Source(root.resolve().name, str(root), splits, findings=findings)
     return source if options.palette is None else _with_palette(source, options)
 
@@ -84,7 +79,7 @@ def _tops(images: Path, masks: Path) -> dict[str, str]:
     if not images.is_dir():
         return {}
     there = (path for path in images.iterdir() if not path.name.startswith(".") and path != masks)
-    below = {path.name for path in there if _holds_images(path)}
+    below = {path.name for path in there if path.is_dir() or path.suffix.lower() in SUFFIXES}
     splits = _by_split(images, sorted(below))
     if not splits:
         return {}
@@ -94,10 +89,6 @@ def _tops(images: Path, masks: Path) -> dict[str, str]:
             f"train and val, maybe test, and hold all images. Rename or move the folders."
         )
     return splits
-
-
-def _holds_images(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
 def _by_split(home: Path, names: Sequence[str]) -> dict[str, str]:
@@ -119,20 +110,13 @@ def _with_palette(source: Source, options: Options) -> Source:
             "--palette says what each colour means; leave out --map and --ignore-index, and call the colour that is to "
             "be ignored `void`"
         )
-    palette: Mapping[str, Colour] = options.palette or found_palette(_all_pairs(source))
+    pairs = [item for items in source.splits.values() for item in items if isinstance(item, Pair)]
+    palette: Mapping[str, Colour] = options.palette or found_palette(pairs)
     names = class_names(palette)
-    if options.classes is not None and [*_named(options.classes)] != names:
+    if options.classes is not None and (isinstance(options.classes, int) or [*options.classes] != names):
         raise UsageError("--classes and --palette both name the classes; leave --classes out")
     if len(names) < 2:
         raise UsageError(f"--palette lists {len(names)} classes besides void, at least 2 needed; background is one too")
     ignored = default_ignore_index(len(names))
     task = Task.of(names, [palette[name] for name in names], ignored)
     return replace(source, task=task, value_map=colour_map(palette, ignored), colours=True)
-
-
-def _named(classes: Sequence[str] | int) -> Sequence[str]:
-    return () if isinstance(classes, int) else classes
-
-
-def _all_pairs(source: Source) -> Sequence[Pair]:
-    return [item for items in source.splits.values() for item in items if isinstance(item, Pair)]

@@ -3,29 +3,17 @@
 import base64
 import binascii
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import dist
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segcli.datasets.layouts.annotations import (
-    MALFORMED,
-    Annotated,
-    ImageFinder,
-    Region,
-    as_source,
-    files_below,
-    malformed,
-    missing_image,
-    name_in_split,
-    read_json,
-    split_of,
-)
-from segcli.datasets.layouts.base import Finding, Options, Source
+from segcli.datasets.layouts.annotations import Annotated, ImageFinder, Json, Region, json_source, stated_size
+from segcli.datasets.layouts.base import Options, Source
 from segcli.datasets.layouts.rasterise import Ellipse, Polygon, Runs, Shape, rectangle, stroke
-from segcli.errors import DataError, FileProblem
+from segcli.errors import FileProblem
 from segcli.io.images import SUFFIXES, decode
 
 _UNDRAWN = {"point", "points"}
@@ -42,48 +30,29 @@ def find(root: Path, options: Options) -> Source:
         DataError: if there is no such file.
         UsageError: if the options name no classes.
     """
-    images = ImageFinder(root, options)
-    found: list[Annotated] = []
-    findings: list[Finding] = []
-    for file in files_below(root, ".json"):
-        try:
-            document = read_json(file)
-            if isinstance(document, dict) and "shapes" in document:
-                found.append(_annotated(document, file, root, images))
-        except FileProblem as problem:
-            findings.append(Finding(problem.kind, file, str(problem)))
-    if not found and not findings:
-        raise DataError(f"{root} holds no JSON files of LabelMe; give the folder that it saved to with --from")
-    return as_source(root, found, findings, options)
+    return json_source(root, options, _annotated, "JSON files of LabelMe; give the folder that it saved to with --from")
 
 
-def _annotated(document: Mapping[str, Any], file: Path, root: Path, images: ImageFinder) -> Annotated:
-    try:
-        regions = [_region(shape) for shape in document["shapes"] if shape.get("shape_type") not in _UNDRAWN]
-        height, width = document.get("imageHeight"), document.get("imageWidth")
-        size = (int(height), int(width)) if height and width else None
-        name = str(document.get("imagePath") or file.with_suffix(".jpg").name)
-    except MALFORMED as error:
-        raise malformed(str(file), error) from None
-    beside = (
-        path for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*")) if path.suffix.lower() in SUFFIXES
-    )
-    image = images.find(file.parent, name) or next(beside, None)
-    if image is None and document.get("imageData"):
-        message = f"{file} holds its image only embedded, as imageData; save that as {name} beside it"
-        raise FileProblem(message, "missing")
-    if image is None:
-        raise missing_image(file, name)
-    path = file.relative_to(root)
-    return Annotated(name_in_split(path), split_of(*path.parts[:-1]), image, file, size, tuple(regions))
+def _annotated(document: Json, file: Path, images: ImageFinder) -> Annotated | None:
+    if "shapes" not in document:
+        return None
+    regions = [_region(shape) for shape in document["shapes"] if shape.get("shape_type") not in _UNDRAWN]
+    size = stated_size({"height": document.get("imageHeight"), "width": document.get("imageWidth")})
+    name = str(document.get("imagePath") or file.with_suffix(".jpg").name)
+    beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
+    names = [name, *(path.name for path in beside if path.suffix.lower() in SUFFIXES)]
+    embedded = f"holds its image only embedded, as imageData; save that as {name} beside it"
+    image = images.find(file, *names, problem=embedded if document.get("imageData") else "")
+    path = file.relative_to(images.root)
+    return Annotated.of(path, path.parts[:-1], image, file, size, regions)
 
 
-def _region(shape: Mapping[str, Any]) -> Region:
+def _region(shape: Json) -> Region:
     group = shape.get("group_id")
     return Region(str(shape["label"]), _shapes(shape), None if group is None else str(group))
 
 
-def _shapes(shape: Mapping[str, Any]) -> tuple[Shape, ...]:
+def _shapes(shape: Json) -> tuple[Shape, ...]:
     points: Sequence[Sequence[float]] = shape["points"]
     match shape.get("shape_type") or "polygon":
         case "polygon" | "rotation":

@@ -1,10 +1,12 @@
 """Images and masks in folders, matched by name."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from unicodedata import category, normalize
 
-from segcli.datasets.layouts.base import Finding, Pair
+from segcli.datasets.layouts.base import Finding, Pair, those_there
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError, UsageError
 from segcli.io.images import find_images
@@ -45,6 +47,48 @@ def match_pairs(
     alone = [_alone(name, image_files, mask_files, images, masks) for name in sorted(image_files.keys() ^ mask_files)]
     pairs = [Pair(name, image_files[name], MaskFile(mask_files[name], colours)) for name in both]
     return pairs, [*image_findings, *mask_findings, *alone]
+
+
+class Folders(NamedTuple):
+    """Where pairs are, and how they are called: what `match_pairs` takes."""
+
+    images: Path
+    masks: Path
+    image_name: str = ANY_NAME
+    mask_name: str = ANY_NAME
+    colours: bool = False
+
+
+def match_splits(
+    root: Path, folders: Mapping[str, Sequence[Folders]], where: str
+) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
+    """The pairs of a native dataset's splits, each in folders of images and of masks; those not there are passed over.
+
+    Args:
+        root: the dataset's folder.
+        folders: by split, the folders.
+        where: where train and val are sought.
+
+    Raises:
+        DataError: if neither train nor val is there, or folders that are there have nothing in common.
+    """
+    parts = {}
+    for split, places in folders.items():
+        there = [match_pairs(*place) for place in places if place.images.is_dir() and place.masks.is_dir()]
+        parts[split] = [pair for pairs, _ in there for pair in pairs], [item for _, found in there for item in found]
+    return those_there(root, parts, where)
+
+
+def with_objects(
+    pairs: Sequence[Pair], file_of: Callable[[Pair], Path], values: tuple[int, int] = (1, 65535)
+) -> list[Pair]:
+    """The pairs with the files that tell their objects apart, where they are there, and the values of objects."""
+    return [
+        replace(pair, mask=replace(pair.mask, instance_path=file, instance_values=values))
+        if isinstance(pair.mask, MaskFile) and (file := file_of(pair)).is_file()
+        else pair
+        for pair in pairs
+    ]
 
 
 def list_images(folder: Path, image_name: str = ANY_NAME) -> tuple[list[Pair], list[Finding]]:

@@ -1,4 +1,4 @@
-"""Draws annotated shapes as a mask.
+"""Draws annotated shapes as a mask, or reads a painting of them.
 
 Coordinates count from the image's top left corner, so that the first pixel's centre is (0.5, 0.5). A pixel belongs to
 a shape if its centre lies within; a centre on the very edge belongs to the shape on its right or below.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segcli.datasets.masks import MaskLook, look_at_values
 from segcli.errors import FileProblem
-from segcli.io.images import Mask
+from segcli.io.images import Mask, colour_values, decode, read_whole
 
 Bits = NDArray[np.bool_]
 Patch = tuple[slice, slice, Bits]
@@ -169,23 +169,24 @@ def run_lengths(compressed: str) -> list[int]:
 
 def rectangle(left: float, top: float, right: float, bottom: float, angle: float = 0) -> Polygon:
     """A rectangle, turned about its centre by degrees, clockwise as y points down."""
-    x, y = (left + right) / 2, (top + bottom) / 2
-    cosine, sine = cos(radians(angle)), sin(radians(angle))
-    corners = [(left - x, top - y), (right - x, top - y), (right - x, bottom - y), (left - x, bottom - y)]
-    return Polygon.of([(x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in corners])
+    centre, reach = ((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)
+    return _turned_box(*centre, *reach, cos(radians(angle)), sin(radians(angle)))
 
 
 def stroke(points: Points, width: float = 2) -> tuple[Polygon, ...]:
     """An open line of a width, in pieces: a rectangle a segment, half the width longer at both ends."""
     pieces = []
     for (x, y), (u, v) in pairwise(points):
-        half, reach = hypot(u - x, v - y) / 2, width / 2
-        along, across = ((u - x) / (2 * half), (v - y) / (2 * half)) if half else (1.0, 0.0)
-        middle_x, middle_y = (x + u) / 2, (y + v) / 2
-        ends = [(-half - reach, -reach), (half + reach, -reach), (half + reach, reach), (-half - reach, reach)]
-        corners = [(middle_x + a * along - b * across, middle_y + a * across + b * along) for a, b in ends]
-        pieces.append(Polygon.of(corners))
+        length = hypot(u - x, v - y)
+        cosine, sine = ((u - x) / length, (v - y) / length) if length else (1.0, 0.0)
+        pieces.append(_turned_box((x + u) / 2, (y + v) / 2, (length + width) / 2, width / 2, cosine, sine))
     return tuple(pieces)
+
+
+def _turned_box(x: float, y: float, along: float, across: float, cosine: float, sine: float) -> Polygon:
+    """A rectangle by its centre, half its sides, and the direction of the first."""
+    corners = [(-along, -across), (along, -across), (along, across), (-along, across)]
+    return Polygon.of([(x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in corners])
 
 
 @dataclass(frozen=True)
@@ -196,11 +197,13 @@ class DrawnObject:
         shapes: what it covers, together.
         value: its class index, or the ignore index.
         instance: its number from 1; 0 where it is no single object.
+        segment: its number in a painting.
     """
 
     shapes: tuple[Shape, ...]
     value: int
     instance: int = 0
+    segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -227,9 +230,7 @@ class DrawnMask:
         Raises:
             FileProblem: if the annotation states another size.
         """
-        largest = max([self.ground, *(drawn.value for drawn in self.objects)])
-        mask = np.full((height, width), self.ground, np.uint8 if largest <= 255 else np.int32)
-        return self._draw(mask, lambda drawn: drawn.value)
+        return self._draw(np.full((height, width), self.ground, _dtype(self)), lambda drawn: drawn.value)
 
     def instances(self, height: int, width: int) -> Mask | None:
         """Draws the numbers of the objects: H×W uint16, 0 where there is none; raises as `values` does."""
@@ -252,6 +253,59 @@ class DrawnMask:
                 rows, columns, inside = shape.patch(height, width)
                 mask[rows, columns][inside] = value(drawn)
         return mask
+
+
+@dataclass(frozen=True)
+class PaintedMask:
+    """A mask whose colours are the numbers of segments: R + 256 G + 65536 B; the values are class indices.
+
+    Attributes:
+        path: the PNG file.
+        annotations: the file that lists the segments.
+        objects: the segments.
+        ground: the value where there is none.
+    """
+
+    path: Path
+    annotations: Path
+    objects: tuple[DrawnObject, ...]
+    ground: int
+
+    def values(self, height: int, width: int) -> Mask:
+        """Class indices as the file has them, whatever the image's size: H×W, uint8 where they fit, else int32.
+
+        Raises:
+            FileProblem: if the file cannot be read, or holds a segment that is not listed.
+        """
+        return self._mapped(self.ground, lambda drawn: drawn.value).astype(_dtype(self))
+
+    def instances(self, height: int, width: int) -> Mask | None:
+        """The objects, numbered from 1: H×W uint16; raises as `values` does."""
+        return self._mapped(0, lambda drawn: drawn.instance).astype(np.uint16)
+
+    def look(self, height: int, width: int) -> MaskLook:
+        """Reads the file in full and says what it holds; raises as `values` does."""
+        read_whole(self.path)
+        return look_at_values(self.values(height, width))
+
+    def _mapped(self, ground: int, value: Callable[[DrawnObject], int]) -> Mask:
+        colours = colour_values(decode(self.path).image)
+        numbers = colours >> 16 | colours & 0xFF00 | (colours & 0xFF) << 16
+        meanings = {0: ground, **{drawn.segment: value(drawn) for drawn in self.objects}}
+        present, place = np.unique(numbers, return_inverse=True)
+        for number in present.tolist():
+            if number not in meanings:
+                raise FileProblem(
+                    f"{self.path} holds segment {number}, which {self.annotations} does not list; export both anew",
+                    "mask-depth",
+                )
+        values: Mask = np.array([meanings[number] for number in present.tolist()])[place.reshape(numbers.shape)]
+        return values
+
+
+def _dtype(mask: DrawnMask | PaintedMask) -> type[np.uint8 | np.int32]:
+    largest = max([mask.ground, *(drawn.value for drawn in mask.objects)])
+    return np.uint8 if largest <= 255 else np.int32
 
 
 def _window(left: float, top: float, right: float, bottom: float, height: int, width: int) -> tuple[slice, slice]:

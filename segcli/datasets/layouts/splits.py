@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -51,13 +51,14 @@ def deal(
     """
     shares = _shares(ratios)
     groups = _groups(items, group_by)
-    wanted = {split: _Wanted(len(items) * share, shares[split]) for split, share in shares.items()}
     left = Counter(index for item in items for index in item.classes)
-    for part in wanted.values():
-        part.classes = {index: count * part.share for index, count in left.items()}
+    wanted = {
+        split: _Wanted(len(items) * share, {index: count * share for index, count in left.items()})
+        for split, share in shares.items()
+    }
     waiting = {key: Counter(index for item in group for index in item.classes) for key, group in groups.items()}
     seeded = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
-    order = _rarest_first(seeded, waiting, left)
+    order = sorted(seeded, key=lambda key: min((left[index] for index in waiting[key]), default=inf))  # rarest first
     split_of: dict[str, str] = {}
     for key in order:
         rarest = min(waiting[key], key=lambda index: (left[index], index), default=None)
@@ -75,7 +76,7 @@ def deal(
         if not pairs or not {"train", "val"} <= splits.keys():
             held = f"{len(items)} pairs in {len(groups)} groups" if len(groups) < len(items) else f"{len(items)} pairs"
             missing = split if not pairs else "val"
-            raise UsageError(f"--split {','.join(map(str, ratios))} leaves {missing} empty, of {held}")
+            raise UsageError(f"--ratios {','.join(map(str, ratios))} leaves {missing} empty, of {held}")
     return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in splits.items()}
 
 
@@ -84,8 +85,7 @@ class _Wanted:
     """What a split still lacks to have its share."""
 
     images: float
-    share: float
-    classes: dict[int, float] = field(default_factory=dict)
+    classes: dict[int, float]
 
     def lack(self, index: int | None) -> float:
         return self.images if index is None else self.classes[index]
@@ -96,16 +96,10 @@ class _Wanted:
             self.classes[index] -= count
 
 
-def _rarest_first(order: Sequence[str], waiting: Mapping[str, Counter[int]], left: Counter[int]) -> list[str]:
-    """The groups, those with the rarest class first; the seeded order among equals."""
-    place = {key: number for number, key in enumerate(order)}
-    return sorted(order, key=lambda key: (min((left[index] for index in waiting[key]), default=inf), place[key]))
-
-
 def _shares(ratios: Sequence[float]) -> dict[str, float]:
     if len(ratios) not in {2, 3} or not all(0 <= ratio < inf for ratio in ratios) or sum(ratios) <= 0:
         raise UsageError(
-            f"--split {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
+            f"--ratios {','.join(map(str, ratios))}: expected shares of train, val and maybe test: 0.8,0.1,0.1"
         )
     return {split: ratio / sum(ratios) for split, ratio in zip(SPLITS, ratios, strict=False) if ratio > 0}
 
@@ -164,7 +158,7 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
             splits[split].append(pair)
     for split in ("train", "val"):
         if not splits.get(split):
-            raise UsageError(f"--names {split}=FILE is missing; train and val are needed, test may be given")
+            raise UsageError(f"--split-file {split}=FILE is missing; train and val are needed, test may be given")
     return splits
 
 

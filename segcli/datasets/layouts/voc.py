@@ -1,17 +1,19 @@
 """PASCAL VOC 2012: palette masks of 21 classes, splits named by ImageSets/Segmentation; SBD's masks where they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from segcli.datasets.dataset import SPLITS
 from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
 from segcli.datasets.layouts.splits import read_names
 from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
-from segcli.task import Task
+from segcli.task import Task, voc_palette
 
 MARK = (
     "ImageSets/Segmentation", "VOC2012/ImageSets/Segmentation", "VOCdevkit/VOC2012/ImageSets/Segmentation",
@@ -42,89 +44,67 @@ def find(root: Path, options: Options) -> Source:
             break
     else:
         raise DataError(f"{root} holds no VOCdevkit/VOC2012/ImageSets/Segmentation; give VOC's folder with --from")
-    of_train: list[Finding] = []
-    of_val: list[Finding] = []
-    train = _train(root, home, options.variant or VARIANTS[0], of_train)
-    val = _listed(home, lists / "val.txt", of_val)
-    parts = {"train": (train, of_train), "val": (val, of_val), "test": (_test(home, lists / "test.txt"), ())}
+    names = {split: _names(lists / f"{split}.txt") for split in SPLITS}
+    own = partial(_own_mask, home)
+    train: dict[str, MaskOf] = dict.fromkeys(names["train"], own)
+    if options.variant != "standard":
+        train = {**_augmented(root, home, names["val"], options.variant == "augmented"), **train}
+    parts = {"train": _paired(root, home, train), "val": _paired(root, home, dict.fromkeys(names["val"], own))}
+    images = [(name, home / "JPEGImages" / f"{name}.jpg") for name in names["test"]]  # the masks of test are secret
+    parts["test"] = [Pair(name, image, None) for name, image in images if image.is_file()], []
     splits, findings = those_there(root, parts, "ImageSets/Segmentation lists the images of each")
-    return Source("voc", str(root), splits, Task.of(CLASSES), findings=findings)
+    return Source("voc", str(root), splits, Task.of(CLASSES, voc_palette(len(CLASSES))), findings=findings)
 
 
-def _train(root: Path, home: Path, variant: str, findings: list[Finding]) -> list[Pair]:
-    lists = home / "ImageSets" / "Segmentation"
-    own = _listed(home, lists / "train.txt", findings)
-    if variant == "standard":
-        return own
-    augmented = home / "SegmentationClassAug"
-    if augmented.is_dir() and (lists / "trainaug.txt").is_file():
-        names = {pair.name for pair in own}
-        extra = [name for name in _names(lists / "trainaug.txt") if name not in names]
-        return sorted(
-            [*own, *_paired(home, extra, lambda name: MaskFile(augmented / f"{name}.png"), findings)], key=_name
+MaskOf = Callable[[str], MaskSource]
+
+
+def _own_mask(home: Path, name: str) -> MaskFile:
+    objects = home / "SegmentationObject" / f"{name}.png"
+    path = home / "SegmentationClass" / f"{name}.png"
+    return MaskFile(path, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
+
+
+def _augmented(root: Path, home: Path, val: Sequence[str], needed: bool) -> dict[str, MaskOf]:
+    """By name of a further image to train on, what gives its mask."""
+    masks, names = home / "SegmentationClassAug", home / "ImageSets" / "Segmentation" / "trainaug.txt"
+    if masks.is_dir() and names.is_file():
+        return dict.fromkeys(_names(names), lambda name: MaskFile(masks / f"{name}.png"))
+    sbd = next((path for path in _sbd_homes(root, home) if (path / "cls").is_dir()), None)
+    if sbd is not None:
+        known = [name for part in ("train", "val") for name in _names(sbd / f"{part}.txt") if name not in set(val)]
+        return dict.fromkeys(known, lambda name: SbdMask(sbd / "cls" / f"{name}.mat"))
+    if needed:
+        raise DataError(
+            f"{root} holds neither SegmentationClassAug with its trainaug.txt nor benchmark_RELEASE/dataset; add one "
+            f"of them, or leave out --variant augmented"
         )
-    homes = [path / "benchmark_RELEASE" / "dataset" for path in (root, home, home.parent, home.parent.parent)]
-    sbd = next((path for path in homes if (path / "cls").is_dir()), None)
-    if sbd is None:
-        if variant == "augmented":
-            raise DataError(
-                f"{root} holds neither SegmentationClassAug with its trainaug.txt nor benchmark_RELEASE/dataset; add "
-                f"one of them, or leave out --variant augmented"
-            )
-        return own
-    taken = {pair.name for pair in own} | set(_names(lists / "val.txt"))
-    known = {name for part in ("train", "val") for name in _names(sbd / f"{part}.txt")}
-    more = _paired(
-        home, sorted(known - taken), lambda name: SbdMask(sbd / "cls" / f"{name}.mat"), findings, sbd / "img"
-    )
-    return sorted([*own, *more], key=_name)
+    return {}
 
 
-def _name(pair: Pair) -> str:
-    return pair.name
+def _sbd_homes(root: Path, home: Path) -> list[Path]:
+    return [path / "benchmark_RELEASE" / "dataset" for path in (root, home, home.parent, home.parent.parent)]
 
 
 def _names(path: Path) -> list[str]:
-    """The names of a list; the lists of SegmentationClassAug hold paths."""
-    return [Path(name).stem for name in read_names(path)]
+    """The names of a list, where it is there; the lists of SegmentationClassAug hold paths."""
+    return [Path(name).stem for name in read_names(path)] if path.is_file() else []
 
 
-def _listed(home: Path, names: Path, findings: list[Finding]) -> list[Pair]:
-    def mask(name: str) -> MaskFile:
-        objects = home / "SegmentationObject" / f"{name}.png"
-        path = home / "SegmentationClass" / f"{name}.png"
-        return MaskFile(path, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
-
-    return _paired(home, _names(names) if names.is_file() else [], mask, findings)
-
-
-def _test(home: Path, names: Path) -> list[Pair]:
-    """The images of test that are there; their masks are secret."""
-    if not names.is_file():
-        return []
-    images = [(name, home / "JPEGImages" / f"{name}.jpg") for name in _names(names)]
-    return [Pair(name, image, None) for name, image in images if image.is_file()]
-
-
-def _paired(
-    home: Path,
-    names: list[str],
-    mask: Callable[[str], MaskSource],
-    findings: list[Finding],
-    other_images: Path | None = None,
-) -> list[Pair]:
-    pairs = []
-    for name in dict.fromkeys(names):
-        image = home / "JPEGImages" / f"{name}.jpg"
-        if not image.is_file() and other_images is not None:
-            image = other_images / f"{name}.jpg"
-        source = mask(name)
-        missing = [file for file in (image, source.path) if not file.is_file()]
+def _paired(root: Path, home: Path, mask_of: Mapping[str, MaskOf]) -> tuple[list[Pair], list[Finding]]:
+    """The pairs of which both files are there; what is missing of others is found."""
+    folders = [home / "JPEGImages", *(path / "img" for path in _sbd_homes(root, home))]
+    pairs, findings = [], []
+    for name in sorted(mask_of):
+        images = [folder / f"{name}.jpg" for folder in folders]
+        image = next((path for path in images if path.is_file()), images[0])
+        mask = mask_of[name](name)
+        missing = [file for file in (image, mask.path) if not file.is_file()]
         if missing:
             findings.append(Finding("missing", missing[0], f"{missing[0]}: no such file, but a list names {name}"))
         else:
-            pairs.append(Pair(name, image, source))
-    return pairs
+            pairs.append(Pair(name, image, mask))
+    return pairs, findings
 
 
 @dataclass(frozen=True)

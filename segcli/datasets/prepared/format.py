@@ -12,8 +12,7 @@ from segcli.datasets.check.kinds import check_command, refuse_errors
 from segcli.datasets.dataset import SPLITS, Dataset, fingerprint
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.layouts.pairing import list_images, match_pairs
-from segcli.datasets.masks import MaskFile
+from segcli.datasets.layouts.pairing import list_images, match_pairs, with_objects
 from segcli.errors import ConfigError, DataError, SegError
 from segcli.io.files import write_text
 from segcli.task import Task
@@ -121,7 +120,11 @@ class Description:
                 str(values["name"]),
                 Task.from_json(values),
                 {split: int(entry["images"]) for split, entry in splits.items()},
-                {split: _figures(entry) for split, entry in splits.items() if "pixels" in entry},
+                {
+                    split: ClassFigures(entry["pixels"], entry.get("present_pixels"), entry.get("images_with"))
+                    for split, entry in splits.items()
+                    if "pixels" in entry
+                },
                 str(values["fingerprint"]),
                 values.get("categories", {}),
                 [str(name) for name in values.get("guessed", ())],
@@ -143,24 +146,11 @@ class Description:
         return splits
 
 
-def _figures(entry: Mapping[str, Sequence[int]]) -> ClassFigures:
-    """What a split's entry says of its classes; datasets of earlier versions know their pixels alone."""
-    return ClassFigures(entry["pixels"], entry.get("present_pixels"), entry.get("images_with"))
-
-
 def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
     if not with_masks:
         return list_images(root / "images" / split)
     pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
-    instances = root / "instances" / split
-    if instances.is_dir():
-        pairs = [
-            replace(pair, mask=MaskFile(pair.mask.path, instance_path=path))
-            if pair.mask and (path := instances / f"{pair.name}.png").is_file()
-            else pair
-            for pair in pairs
-        ]
-    return pairs, findings
+    return with_objects(pairs, lambda pair: root / "instances" / split / f"{pair.name}.png"), findings
 
 
 @dataclass(frozen=True)

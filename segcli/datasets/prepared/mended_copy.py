@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,7 @@ class Mended:
 
     def to_json(self) -> dict[str, Any]:
         """The values as JSON has them."""
-        return {
-            "folder": str(self.folder),
-            "kept": self.kept,
-            "changed": dict(self.changed),
-            "left_out": dict(self.left_out),
-        }
+        return {**asdict(self), "folder": str(self.folder)}
 
 
 def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
@@ -52,15 +47,11 @@ def write_mended(report: Report, target: Path, progress: Progress = silent) -> M
         UsageError: if the target lies in the source, or the source in the target.
         DataError: if it is not known what the mask values mean, or nothing is left.
     """
-    _check_apart(report.root.resolve(), target.resolve())
+    root, goal = report.root.resolve(), target.resolve()
+    if goal.is_relative_to(root) or root.is_relative_to(goal):
+        raise UsageError(f"--fix {goal}: the mended copy must lie outside the dataset ({root})")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        mending = mend(report.survey, Path(folder))
-        made = prepare(mending.source, target, linking="hard", progress=progress, where_to_look=check_command(target))
-    kept = sum(len(items) for items in made.dataset.splits.values())
-    return Mended(target, kept, mending.changed, mending.left_out)
-
-
-def _check_apart(root: Path, target: Path) -> None:
-    if target == root or target.is_relative_to(root) or root.is_relative_to(target):
-        raise UsageError(f"--fix {target}: the mended copy must lie outside the dataset ({root})")
+        source, changed, left_out = mend(report.survey, Path(folder))
+        made = prepare(source, target, linking="hard", progress=progress, where_to_look=check_command(target))
+    return Mended(target, sum(map(len, made.dataset.splits.values())), changed, left_out)

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import Any, Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, broken, files_of, look_closely
-from segcli.datasets.dataset import Dataset, Sample, classes_among
+from segcli.datasets.check.scan import Look, LookCache, files_of, look_closely
+from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.pairing import is_plain
@@ -33,7 +35,7 @@ from segcli.io.files import going_on_in, write_text
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.parallel import Progress, each, silent
 from segcli.task import default_ignore_index
-from segcli.yamlfile import dump_yaml
+from segcli.yamlfile import dump_yaml, read_yaml
 
 Linking = Literal["any", "hard", "none"]
 
@@ -61,6 +63,7 @@ def prepare(
     linking: Linking = "any",
     progress: Progress = silent,
     where_to_look: str = "seg dataset check",
+    overwrite: bool = True,
 ) -> Preparation:
     """Checks a source and writes it as a prepared dataset; the folder appears whole or not at all.
 
@@ -74,11 +77,13 @@ def prepare(
             by `none`: copied.
         progress: told of each pair looked at and written.
         where_to_look: the command that lists all findings.
+        overwrite: also a dataset that was prepared from another source.
 
     Raises:
+        UsageError: if the target holds the dataset of another source, which is not to be overwritten.
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
-    _refuse_to_replace(target, Path(source.origin))
+    _refuse_to_replace(target, Path(source.origin), overwrite)
     memory = LookCache(source)
     with going_on_in(target) as folder:
         if source.task is not None and UNDEALT not in source.splits:  # what the values mean is known before any look
@@ -88,7 +93,9 @@ def prepare(
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
         if UNDEALT in found.source.splits:
-            raise UsageError(f"{source.origin} holds too few pairs to deal to train and val; name them with --names")
+            raise UsageError(
+                f"{source.origin} holds too few pairs to deal to train and val; name them with --split-file"
+            )
         found = replace(found, encoding=_standard(found.settled()))
         manifest = Manifest(_write(found.source, _PairWriter(folder, found.settled(), linking), memory, progress))
         _remove_strays(folder, {row.path for row in manifest.rows})
@@ -109,8 +116,8 @@ def _standard(encoding: MaskEncoding) -> MaskEncoding:
     return replace(encoding, task=replace(task, ignore_index=ignored), value_map=value_map)
 
 
-def _refuse_to_replace(target: Path, origin: Path) -> None:
-    """Raises DataError where writing a dataset would remove anything but a dataset that was prepared before."""
+def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
+    """Raises an error where writing a dataset would remove anything but a dataset that was prepared before."""
     if origin.exists() and origin.resolve().is_relative_to(target.resolve()):
         raise DataError(f"{target} holds the data that is to be prepared; choose another folder with --to")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -127,6 +134,17 @@ def _refuse_to_replace(target: Path, origin: Path) -> None:
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
+    before = str(read_yaml(target / DESCRIPTION).values.get("source"))
+    if not overwrite and _place(before) != _place(origin):
+        raise UsageError(
+            f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
+            f"replace it with --overwrite"
+        )
+
+
+def _place(origin: Path | str) -> str:
+    """Where a source lies; an archive is the same one whatever it holds, as the second digest in its folder says."""
+    return re.sub(r"(/[0-9a-f]{12})-[0-9a-f]{12}/", r"\1/", Path(origin).resolve().as_posix())
 
 
 @dataclass(frozen=True)
@@ -178,15 +196,12 @@ def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
         split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
         for split, items in source.splits.items()
     }
+    categories = {name: list(classes) for name, classes in source.categories.items()}
     return {
         "format": FORMAT,
         "name": source.name,
         **encoding.task.to_json(),
-        **(
-            {"categories": {name: list(classes) for name, classes in source.categories.items()}}
-            if source.categories
-            else {}
-        ),
+        **({"categories": categories} if categories else {}),
         **({"guessed": list(source.guessed)} if source.guessed else {}),
         "splits": splits,
         "source": source.origin,
@@ -238,7 +253,7 @@ class _PairWriter:
             FileProblem: if a file of the pair is gone.
         """
         look, seen = (job.look, None) if job.look else look_closely(job.item)
-        if broken(look) or any(self.encoding.meaning(value) is None for value in look.values or ()):
+        if look.broken or any(self.encoding.meaning(value) is None for value in look.values or ()):
             return look, []
         job = replace(job, look=look)
         try:
@@ -274,7 +289,7 @@ class _PairWriter:
 
     def _write_mask(self, job: _Job, mask: Mask, look: Look, source: Path | None) -> FileRow:
         row = self._write_png("masks", job, encode_mask(mask, self.encoding.task.palette), source)
-        return replace(row, classes=classes_among(look.values or {}, self.encoding))
+        return replace(row, classes=self.encoding.classes_among(look.values or {}))
 
     def _write_png(self, kind: str, job: _Job, content: bytes, source: Path | None) -> FileRow:
         path = self.folder / kind / f"{job.stem}.png"
@@ -290,17 +305,9 @@ def _link(source: Path, target: Path, linking: Linking) -> None:
     """Hard-links a file, else links it symbolically, else copies it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    for link in _ways_to_link(source.resolve(), linking):
-        try:
-            link(target)
+    ways = {"any": (target.hardlink_to, target.symlink_to), "hard": (target.hardlink_to,), "none": ()}
+    for link in ways[linking]:
+        with suppress(OSError):
+            link(source.resolve())
             return
-        except OSError:
-            target.unlink(missing_ok=True)
     shutil.copy2(source, target)
-
-
-def _ways_to_link(source: Path, linking: Linking) -> Iterator[Callable[[Path], None]]:
-    if linking != "none":
-        yield lambda target: target.hardlink_to(source)
-    if linking == "any":
-        yield lambda target: target.symlink_to(source)

@@ -37,11 +37,17 @@ class Operations(Protocol):
     def labels(self, logits: Logits) -> Any:
         """The class with the largest logit at every pixel, the first of equals: N×H×W uint8, uint16 beyond 256."""
 
-    def largest(self, values: Logits) -> Any:
-        """The largest of the channels (of N×C×H×W) at every pixel: N×H×W."""
-
     def beside(self, values: NDArray[Any], logits: Logits) -> Any:
         """Numpy's values as an array of the logits' library on their device; does not wait for the copy."""
+
+    def zeros(self, shape: tuple[int, ...], logits: Logits) -> Logits:
+        """Zeros of a shape, float32, as an array of the logits' library on their device."""
+
+    def confidence(self, logits: Logits) -> Any:
+        """The largest probability at every pixel, as 0…255 for 0…1: N×H×W uint8."""
+
+    def free_memory(self, logits: Logits) -> int:
+        """How many bytes can still be had where the logits are."""
 
     def confusion(self, truth: Any, labels: Any, num_classes: int, ignore_index: int) -> Any:
         """Counts each image's pixels by true class (row) and predicted class (column); ignored ones count nowhere.

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segcli.parallel import free_memory as free_memory_of_the_host
+
 Values = NDArray[np.float32]
 
 
@@ -41,14 +43,26 @@ def labels(logits: Values) -> NDArray[Any]:
     return np.asarray(logits.argmax(axis=1), np.uint8 if logits.shape[1] <= 256 else np.uint16)
 
 
-def largest(values: Values) -> Values:
-    """Takes the largest."""
-    return np.asarray(values.max(axis=1))
-
-
 def beside(values: NDArray[Any], logits: Values) -> NDArray[Any]:
     """Gives the values themselves."""
     return values
+
+
+def zeros(shape: tuple[int, ...], logits: Values) -> Values:
+    """Makes them."""
+    return np.zeros(shape, np.float32)
+
+
+def confidence(logits: Values) -> NDArray[np.uint8]:
+    """Divides the largest power by the sum of all: 1 over the sum of the powers of what each lies below it."""
+    powers = logits - logits.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    return np.asarray(np.rint(255 / powers.sum(axis=1)), np.uint8)
+
+
+def free_memory(logits: Values) -> int:
+    """Asks the host."""
+    return free_memory_of_the_host()
 
 
 def confusion(truth: NDArray[Any], labels: NDArray[Any], num_classes: int, ignore_index: int) -> NDArray[np.int64]:

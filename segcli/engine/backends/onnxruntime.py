@@ -1,62 +1,75 @@
-"""The ONNX Runtime backend: an exported .onnx file, without torch."""
+"""ONNX Runtime: an .onnx file, without torch."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from segcli.engine.arrays import Logits
-from segcli.errors import ModelError
-from segcli.io.card import CARD, ModelCard
-from segcli.io.images import Pixels
+from segcli.engine.backends.exported import ExportedFile, Stranger
+from segcli.errors import ModelError, UsageError
+from segcli.io.card import CARD, Contract, ModelCard
+from segcli.task import Task
 
 
-class OnnxBackend:
-    """Predicts with an ONNX Runtime session.
+def load_onnx(path: Path, stranger: Stranger | None = None) -> ExportedFile:
+    """Opens a file.
 
     Args:
-        session: of a file that `seg export onnx` wrote.
-        card: what the file carries.
+        path: of `seg export onnx`, or of others.
+        stranger: what a file of others does not say itself; the rest is read off its input and output.
+
+    Raises:
+        UsageError: if what is said of the file does not fit it.
+        ModelError: if it is missing or damaged, or carries no card and none is given.
     """
+    session = open_session(path)
+    text = session.get_modelmeta().custom_metadata_map.get(CARD)
+    if text is not None:
+        card = ModelCard.from_json(text, path)
+    elif stranger is not None:
+        card = _card_of(session, stranger, path)
+    else:
+        raise ModelError(
+            f"{path} carries no {CARD}, so it was not written by `seg export`; say what it is with --classes (and "
+            f"--mean and --std, if it wants normalised images)"
+        )
+    name = session.get_inputs()[0].name
 
-    def __init__(self, session: Any, card: ModelCard) -> None:
-        self.session = session
-        self._card = card
+    def run(batch: Any) -> NDArray[Any]:
+        output: NDArray[Any] = session.run(None, {name: batch})[0]
+        return output
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Opens a file.
+    return ExportedFile(run, card)
 
-        Raises:
-            ModelError: if it is missing, damaged, or was not written by `seg export onnx`.
-        """
-        session = open_session(path)
-        text = session.get_modelmeta().custom_metadata_map.get(CARD)
-        if text is None:
-            raise ModelError(f"{path} carries no {CARD}; only files written by `seg export onnx` can be used")
-        return cls(session, ModelCard.from_json(text, path))
 
-    @property
-    def card(self) -> ModelCard:
-        """What the file carries."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """The number format that the file was exported in."""
-        return self._card.precision
-
-    @property
-    def batch_size(self) -> int:
-        """How many images it computes well at a time."""
-        return 1
-
-    def __call__(self, images: Pixels) -> Logits:
-        """Computes the logits, as numpy's array."""
-        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        logits: Logits = self.session.run(None, {"image": batch})[0]
-        return logits
+def _card_of(session: Any, stranger: Stranger, path: Path) -> ModelCard:
+    """The card of a file of others: from its only input, its first output and what was said of it."""
+    image, output = session.get_inputs(), session.get_outputs()[0]
+    if len(image) != 1 or len(image[0].shape) != 4 or 3 not in (image[0].shape[1], image[0].shape[3]):
+        raise ModelError(f"{path} takes {[each.shape for each in image]}, not one batch of images with 3 channels")
+    batch, *sides = image[0].shape
+    layout = "nchw" if sides[0] == 3 else "nhwc"
+    height, width = sides[1:] if layout == "nchw" else sides[:2]
+    raw = image[0].type == "tensor(uint8)"
+    if not raw and (stranger.mean is None or stranger.std is None):
+        raise UsageError(
+            f"{path} takes {image[0].type}, so images are normalised before it: say how with --mean and --std, such as "
+            f"--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (--mean 0,0,0 --std 1,1,1 for 0 … 1)"
+        )
+    labels = len(output.shape) == 3
+    channels = None if labels else output.shape[1 if layout == "nchw" else 3]
+    if isinstance(channels, int) and channels != len(stranger.classes):
+        raise UsageError(f"--classes names {len(stranger.classes)} classes, and {path} gives {channels} channels")
+    contract = Contract(
+        layout, "labels" if labels else "logits", (height, width) if isinstance(height, int) else None,
+        batch if isinstance(batch, int) else None, raw_pixels=raw,
+    )  # fmt: skip
+    nothing, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return ModelCard(
+        Task.of(stranger.classes), "unknown", "unknown", None, stranger.mean or nothing, stranger.std or one,
+        contract=contract,
+    )  # fmt: skip
 
 
 def open_session(path: Path) -> Any:

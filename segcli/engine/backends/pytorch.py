@@ -8,7 +8,14 @@ import torch
 
 from segcli.engine.arrays import Logits
 from segcli.engine.arrays.torch_arrays import upload
-from segcli.engine.device import computing, keep_freed_memory, pick_batch_size, pick_device, pick_inference_precision
+from segcli.engine.device import (
+    computing,
+    keep_freed_memory,
+    pick_batch_size,
+    pick_concurrency,
+    pick_device,
+    pick_inference_precision,
+)
 from segcli.io.bundle import load_bundle
 from segcli.io.card import ModelCard
 from segcli.io.images import Pixels
@@ -61,6 +68,11 @@ class TorchBackend:
     def batch_size(self) -> int:
         """How many images it computes well at a time."""
         return pick_batch_size(self._device)
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls it computes well side by side."""
+        return pick_concurrency(self._device)
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, float32 on the device; does not wait for them."""

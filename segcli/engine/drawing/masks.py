@@ -6,14 +6,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from segcli.engine.drawing.legend import PAPER, Key, class_keys, draw_legend, draw_title
 from segcli.io.images import Mask, Pixels, write_image
 from segcli.task import IGNORED_COLOUR, Colour, Task
 
-_INK: Colour = (32, 32, 36)
-_PAPER: Colour = (255, 255, 255)
-_WRONG: Colour = (226, 36, 60)
+WRONG: Colour = (226, 36, 60)
+MISSED: Colour = (255, 128, 0)
+FALSE_ALARM: Colour = (0, 90, 181)
+"""Orange and blue, which colour-blind eyes tell apart as well: where one class of two is missed or wrongly seen."""
 _GAP = 6
 _SMALLEST = 192
 
@@ -43,17 +44,11 @@ def overlay(image: Pixels, mask: Mask, task: Task, alpha: float = 0.55, legend: 
     image, mask = _enlarged(image), _enlarged(mask)
     colours = colour_mask(mask, task)
     blended = np.round(image * (1 - alpha) + colours * alpha).astype(np.uint8)
-    visible = _is_background(mask, task)
-    blended[visible] = image[visible]
+    if task.has_background:
+        blended[mask == 0] = image[mask == 0]
     blended = _with_contours(blended, mask, task)
-    return _stack([blended, _legend(mask, task, blended.shape[1])], axis=0) if legend else blended
-
-
-def _is_background(mask: Mask, task: Task) -> Any:
-    """Where a mask shows a background painted black: the image is left as it is there."""
-    if task.palette[0] == (0, 0, 0):
-        return mask == 0
-    return np.zeros(mask.shape, bool)
+    keys = class_keys(mask, task, background_painted=False)
+    return _stack([blended, draw_legend(keys, blended.shape[1])], axis=0) if legend else blended
 
 
 def _with_contours(picture: Pixels, mask: Mask, task: Task) -> Pixels:
@@ -61,7 +56,7 @@ def _with_contours(picture: Pixels, mask: Mask, task: Task) -> Pixels:
     picture = picture.copy()
     thickness = max(round(min(mask.shape) / 400), 1)
     for index in np.unique(mask):
-        if index == task.ignore_index or (index == 0 and task.palette[0] == (0, 0, 0)):
+        if index == task.ignore_index or (index == 0 and task.has_background):
             continue
         region = (mask == index).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -86,20 +81,34 @@ def panel(image: Pixels, truth: Mask | None, prediction: Mask, task: Task) -> Pi
     columns.append(("prediction", colour_mask(prediction, task)))
     if truth is not None:
         columns.append((_error_title(truth, prediction, task), errors(image, truth, prediction, task)))
-    titled = [_stack([_title(text, picture.shape[1]), picture], axis=0) for text, picture in columns]
+    titled = [_stack([draw_title(text, picture.shape[1]), picture], axis=0) for text, picture in columns]
     row = _stack([part for picture in titled for part in (_blank(picture.shape[0], _GAP), picture)][1:], axis=1)
     shown = prediction if truth is None else np.concatenate([truth.ravel(), prediction.ravel()])
-    return _stack([row, _legend(shown, task, row.shape[1])], axis=0)
+    keys = class_keys(shown, task) + ([] if truth is None else error_keys(task))
+    return _stack([row, draw_legend(keys, row.shape[1])], axis=0)
 
 
 def errors(image: Pixels, truth: Mask, prediction: Mask, task: Task) -> Pixels:
-    """Marks wrong pixels red on a pale grey image (H×W×3); ignored pixels are light."""
+    """Marks wrong pixels on a pale grey image (H×W×3), as `error_keys` says; ignored pixels are light."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     picture = np.repeat((96 + grey * 0.6)[..., None], 3, axis=2).astype(np.uint8)
     valid = truth != task.ignore_index
     picture[~valid] = IGNORED_COLOUR
-    picture[valid & (truth != prediction)] = _WRONG
+    wrong = valid & (truth != prediction)
+    if task.num_classes == 2:
+        picture[wrong & (truth == 1)] = MISSED
+        picture[wrong & (truth == 0)] = FALSE_ALARM
+    else:
+        picture[wrong] = WRONG
     return picture
+
+
+def error_keys(task: Task) -> list[Key]:
+    """What the colours in a picture of errors mean: of two classes, misses of the second one and false alarms."""
+    if task.num_classes == 2:
+        name = task.classes[1]
+        return [Key(f"missed {name}", MISSED), Key(f"false alarm of {name}", FALSE_ALARM)]
+    return [Key("wrong", WRONG)]
 
 
 def _error_title(truth: Mask, prediction: Mask, task: Task) -> str:
@@ -124,29 +133,7 @@ def draw_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None
         columns.append(_blank(columns[-1].shape[0], _GAP))
     row = _stack(columns[:-1], axis=1)
     present = np.concatenate([mask.numpy().ravel() for _, mask in items])
-    write_image(path, _stack([row, _legend(present, task, row.shape[1])], axis=0))
-
-
-def _legend(mask: Mask, task: Task, width: int) -> Pixels:
-    """A strip of colour swatches and names of the classes that occur, wrapped to a width."""
-    font = ImageFont.load_default(13)
-    indices = [int(index) for index in np.unique(mask)]
-    names = [(task.classes[i], task.palette[i]) for i in indices if i < task.num_classes and i != task.ignore_index]
-    if task.ignore_index in indices:
-        names.append(("ignored", IGNORED_COLOUR))
-    places, x, y = [], 8, 6
-    for name, colour in names:
-        needed = 20 + round(font.getlength(name)) + 14
-        if x + needed > width and x > 8:
-            x, y = 8, y + 20
-        places.append((x, y, name, colour))
-        x += needed
-    strip = Image.new("RGB", (width, y + 22), _PAPER)
-    draw = ImageDraw.Draw(strip)
-    for x, y, name, colour in places:
-        draw.rectangle((x, y + 1, x + 13, y + 14), fill=colour, outline=_INK)
-        draw.text((x + 20, y - 1), name, fill=_INK, font=font)
-    return np.asarray(strip)
+    write_image(path, _stack([row, draw_legend(class_keys(present, task), row.shape[1])], axis=0))
 
 
 def _enlarged(pixels: Any) -> Any:
@@ -155,14 +142,8 @@ def _enlarged(pixels: Any) -> Any:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else pixels
 
 
-def _title(text: str, width: int) -> Pixels:
-    strip = Image.new("RGB", (width, 22), _PAPER)
-    ImageDraw.Draw(strip).text((4, 3), text, fill=_INK, font=ImageFont.load_default(13))
-    return np.asarray(strip)
-
-
 def _blank(height: int, width: int) -> Pixels:
-    return np.full((height, width, 3), _PAPER, np.uint8)
+    return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def below_one_another(pictures: Sequence[Pixels]) -> Pixels:

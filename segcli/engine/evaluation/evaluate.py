@@ -12,7 +12,7 @@ from segcli.datasets.dataset import Sample
 from segcli.engine.arrays import operations
 from segcli.engine.evaluation.accumulators import Accumulator, PixelCounts
 from segcli.engine.evaluation.scores import Counts, Scores
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.predictor import Predictor, each_batch
 from segcli.io.images import Mask, Pixels
 from segcli.parallel import Progress, available_cores, silent
 
@@ -58,8 +58,9 @@ def evaluate(
     """
     counts = PixelCounts(predictor.card.task)
     names: list[str] = []
-    for batch in _batches(samples, batch_size or predictor.batch_size):
-        logits = predictor(np.stack([image for _, image, _ in batch]))
+    batches = _batches(samples, batch_size or predictor.batch_size)
+    with_images = ((batch, np.stack([image for _, image, _ in batch])) for batch in batches)
+    for batch, logits in each_batch(predictor, with_images):
         truth = operations(logits).beside(np.stack([mask for _, _, mask in batch]), logits)
         batch_names = [name for name, _, _ in batch]
         for accumulator in (counts, *others):

@@ -1,12 +1,14 @@
 """What is done of a long prediction: a line an image, so that a stopped one can go on."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from segcli.engine.prediction.sinks.base import Plan, Sink
 from segcli.engine.prediction.streams import Item
 from segcli.errors import SegError, UsageError
 from segcli.io.files import only_one
@@ -63,6 +65,44 @@ class Journal:
 
 
 @contextmanager
+def output_of(
+    plan: Plan, sinks: Mapping[str, Sink], settings: Mapping[str, Any], resume: bool
+) -> Iterator[Journal | None]:
+    """Makes an output folder ready and gives its journal; None where no sink writes into it.
+
+    Args:
+        plan: names the folder.
+        sinks: what will be written.
+        settings: whatever the products depend on, as plain JSON values.
+        resume: go on with what is there.
+
+    Raises:
+        UsageError: if what is there was made with other settings, or is being written at this moment.
+        SegError: if the folder cannot be written.
+    """
+    if not resume and all(sink.only_says for sink in sinks.values()):
+        yield None
+        return
+
+    def is_whole(name: str) -> bool:
+        return all(path.exists() for sink in sinks.values() for path in sink.files(name))
+
+    path = plan.output / f".predict{plan.mark}.jsonl"
+    try:
+        plan.output.mkdir(parents=True, exist_ok=True)
+        with only_one(path):
+            shutil.rmtree(plan.staging, ignore_errors=True)
+            plan.staging.mkdir()
+            try:
+                with open_journal(path, settings, is_whole, resume) as journal:
+                    yield journal
+            finally:
+                shutil.rmtree(plan.staging, ignore_errors=True)
+    except PermissionError as error:
+        raise SegError(f"{plan.output} cannot be written: {error.strerror}; choose another folder with -o") from None
+
+
+@contextmanager
 def open_journal(
     path: Path, settings: Mapping[str, Any], is_whole: Callable[[str], bool], resume: bool
 ) -> Iterator[Journal]:
@@ -75,16 +115,15 @@ def open_journal(
         resume: go on with what is there.
 
     Raises:
-        UsageError: if it was made with other settings, or another process writes it at this moment.
+        UsageError: if it was made with other settings.
     """
     head = json.dumps({"format": FORMAT, **settings}).encode() + b"\n"
-    with only_one(path):
-        done = _read(path, head) if resume and path.is_file() else None
-        with path.open("ab" if done is not None else "wb") as stream:
-            if done is None:
-                stream.write(head)
-                stream.flush()
-            yield Journal(path, stream, done or set(), is_whole)
+    done = _read(path, head) if resume and path.is_file() else None
+    with path.open("ab" if done is not None else "wb") as stream:
+        if done is None:
+            stream.write(head)
+            stream.flush()
+        yield Journal(path, stream, done or set(), is_whole)
 
 
 def _read(path: Path, head: bytes) -> set[int] | None:

@@ -1,23 +1,22 @@
 """From sources to products: read ahead by threads, computed in batches, written by threads, told in order."""
 
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segcli.engine.arrays import operations
-from segcli.engine.prediction.journal import Journal, open_journal
+from segcli.engine.prediction.journal import Journal
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.reading import Chunk, read_ahead
-from segcli.engine.prediction.sinks.base import Plan, Prediction, Sink
+from segcli.engine.prediction.sinks.base import Prediction, Sink
 from segcli.engine.prediction.streams import Item
-from segcli.errors import DataError, SegError
+from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels
 
 CONFIDENCE, PROBABILITIES = "confidence", "probabilities"
@@ -59,51 +58,40 @@ class Computed:
 
     Attributes:
         labels: N×H×W.
-        unsure: N×H×W, where the likeliest class is not likely enough; None where nobody asked.
-        confidence: N×H×W float32; None likewise.
+        confidence: N×H×W uint8, the probability of the likeliest class as 0…255; None where nobody asked.
         probabilities: N×C×H×W float32; None likewise.
     """
 
     labels: Any
-    unsure: Any = None
     confidence: Any = None
     probabilities: Any = None
 
-    def on_host(self, ignore_index: int) -> tuple[Mask, Any, Any]:
-        """Labels with the ignore index where they are unsure, confidence and probabilities; waits for them."""
+    def on_host(self, ignore_index: int, min_confidence: float) -> tuple[Mask, Any, Any]:
+        """Labels, with the ignore index where they are unsure, confidence and probabilities; waits for them."""
         ops = operations(self.labels)
         labels = ops.to_numpy(self.labels)
-        if self.unsure is not None:
+        others = [None if array is None else ops.to_numpy(array) for array in (self.confidence, self.probabilities)]
+        if min_confidence > 0:
             wide = ignore_index > np.iinfo(labels.dtype).max
             labels = labels.astype(np.uint16) if wide else labels.copy()
-            labels[ops.to_numpy(self.unsure)] = ignore_index
-        others = (None if array is None else ops.to_numpy(array) for array in (self.confidence, self.probabilities))
+            labels[others[0] < 255 * min_confidence] = ignore_index
         return labels, *others
 
 
-def predict_images(
-    predictor: Predictor, images: Pixels, needs: frozenset[str] = frozenset(), min_confidence: float = 0.0
-) -> Computed:
-    """Computes what is asked for of images (N×H×W×3 of one size); does not wait for the device.
+def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] = frozenset()) -> Computed:
+    """Computes what is asked for of images (N×H×W×3 uint8 RGB, of one size); does not wait for the device.
 
     Args:
         predictor: the model.
-        images: uint8 RGB.
+        images: of one size.
         needs: of `confidence` and `probabilities`, what is to leave the device beside the labels.
-        min_confidence: pixels whose likeliest class has a smaller probability are unsure.
     """
     logits = predictor(images)
     ops = operations(logits)
-    labels = ops.labels(logits)
-    if not needs and min_confidence <= 0:
-        return Computed(labels)
-    probabilities = ops.softmax(logits)
-    confidence = ops.largest(probabilities)
     return Computed(
-        labels,
-        confidence < min_confidence if min_confidence > 0 else None,
-        confidence if CONFIDENCE in needs else None,
-        probabilities if PROBABILITIES in needs else None,
+        ops.labels(logits),
+        ops.confidence(logits) if CONFIDENCE in needs else None,
+        ops.softmax(logits) if PROBABILITIES in needs else None,
     )
 
 
@@ -125,59 +113,24 @@ def predict_items(
     Raises:
         SegError: if a product cannot be written.
     """
-    needs = frozenset[str]().union(*(sink.needs for sink in sinks.values()))
+    needs = frozenset({CONFIDENCE} if work.min_confidence > 0 else ()).union(*(sink.needs for sink in sinks.values()))
     is_done = journal.holds if journal else _never
-    num_classes = predictor.card.task.num_classes
+    task = predictor.card.task
     with ExitStack() as stack:
+        launch = stack.enter_context(_launcher(predictor, needs))
         chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done))
         writers = stack.enter_context(_threads(work.workers))
         waiting: deque[tuple[Item, Future[_Written] | DataError]] = deque()
-        for computed in _one_ahead(_Launched.of(predictor, chunk, needs, work) for chunk in chunks):
-            for item, found in computed.predictions(predictor) if computed else ():
-                waiting.append(
-                    (item, found if isinstance(found, DataError) else writers.submit(_write, found, sinks, num_classes))
-                )
+        launched = (chunk and _Launched.of(chunk, launch) for chunk in chunks)
+        for computed in _ahead(launched, predictor.concurrency):
+            for item, found in computed.predictions(task.ignore_index, work.min_confidence) if computed else ():
+                failed = isinstance(found, DataError)
+                waiting.append((item, found if failed else writers.submit(_write, found, sinks, task.num_classes)))
             most = 2 * work.workers + work.batch_size if computed else 0
             while len(waiting) > most:
                 yield from _told(*waiting.popleft(), sinks, journal)
         while waiting:
             yield from _told(*waiting.popleft(), sinks, journal)
-
-
-@contextmanager
-def output_of(
-    plan: Plan, sinks: Mapping[str, Sink], settings: Mapping[str, Any], resume: bool
-) -> Iterator[Journal | None]:
-    """Makes an output folder ready and gives its journal; None where no sink writes into it.
-
-    Args:
-        plan: names the folder.
-        sinks: what will be written.
-        settings: whatever the products depend on, as plain JSON values.
-        resume: go on with what is there.
-
-    Raises:
-        UsageError: if what is there was made with other settings, or is being written at this moment.
-        SegError: if the folder cannot be written.
-    """
-    if not resume and all(sink.only_says for sink in sinks.values()):
-        yield None
-        return
-
-    def is_whole(name: str) -> bool:
-        return all(path.exists() for sink in sinks.values() for path in sink.files(name))
-
-    try:
-        plan.output.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(plan.staging, ignore_errors=True)
-        plan.staging.mkdir()
-    except OSError as error:
-        raise SegError(f"{plan.output} cannot be written: {error.strerror}; choose another folder with -o") from None
-    with open_journal(plan.output / f".predict{plan.mark}.jsonl", settings, is_whole, resume) as journal:
-        try:
-            yield journal
-        finally:
-            shutil.rmtree(plan.staging, ignore_errors=True)
 
 
 def finish(sinks: Mapping[str, Sink], journal: Journal | None) -> list[Path]:
@@ -206,58 +159,68 @@ def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-@dataclass
+_Launch = Callable[[Pixels], Callable[[], Computed]]
+"""Begins to compute images of one size; what it gives waits for that."""
+
+
+@contextmanager
+def _launcher(predictor: Predictor, needs: frozenset[str]) -> Iterator[_Launch]:
+    """Computes one batch after the other, or as many side by side as suits the predictor."""
+    if predictor.concurrency == 1:
+
+        def launch(images: Pixels) -> Callable[[], Computed]:
+            computed = predict_images(predictor, images, needs)
+            return lambda: computed
+
+        yield launch
+        return
+    # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
+    from segcli.engine.device import threads_side_by_side
+
+    with threads_side_by_side(predictor.concurrency) as pool:
+        yield lambda images: pool.submit(predict_images, predictor, images, needs).result
+
+
+@dataclass(frozen=True)
 class _Launched:
-    """A chunk whose batches are being computed."""
+    """A chunk whose batches are being computed, each with the places of its images in the chunk."""
 
     chunk: Chunk
-    batches: list[tuple[list[int], Computed]] = field(default_factory=list)
+    batches: list[tuple[list[int], Callable[[], Computed]]]
 
     @classmethod
-    def of(cls, predictor: Predictor, chunk: Chunk | None, needs: frozenset[str], work: Work) -> "_Launched | None":
+    def of(cls, chunk: Chunk, launch: _Launch) -> "_Launched":
         """Launches a batch for each size of image in a chunk."""
-        if chunk is None:
-            return None
+        images = {place: image for place, (_, image) in enumerate(chunk) if not isinstance(image, DataError)}
         sizes: dict[tuple[int, ...], list[int]] = {}
-        for place, (_, image) in enumerate(chunk):
-            if not isinstance(image, DataError):
-                sizes.setdefault(image.shape, []).append(place)
-        launched = cls(chunk)
-        for places in sizes.values():
-            images = np.stack([chunk[place][1] for place in places])
-            launched.batches.append((places, predict_images(predictor, images, needs, work.min_confidence)))
-        return launched
+        for place, image in images.items():
+            sizes.setdefault(image.shape, []).append(place)
+        return cls(
+            chunk, [(places, launch(np.stack([images[place] for place in places]))) for places in sizes.values()]
+        )
 
-    def predictions(self, predictor: Predictor) -> Iterator[tuple[Item, Prediction | DataError]]:
+    def predictions(self, ignore_index: int, min_confidence: float) -> Iterator[tuple[Item, Prediction | DataError]]:
         """What came of each item of the chunk, in order; waits for the device."""
-        found: dict[int, Prediction] = {}
+        found: dict[int, tuple[Any, ...]] = {}
         for places, computed in self.batches:
-            labels, confidence, probabilities = computed.on_host(predictor.card.task.ignore_index)
+            arrays = computed().on_host(ignore_index, min_confidence)
             for row, place in enumerate(places):
-                item, image = self.chunk[place]
-                if not isinstance(image, DataError):
-                    found[place] = Prediction(
-                        item,
-                        image,
-                        labels[row],
-                        None if confidence is None else confidence[row],
-                        None if probabilities is None else probabilities[row],
-                    )
+                found[place] = tuple(None if array is None else array[row] for array in arrays)
         for place, (item, image) in enumerate(self.chunk):
-            yield item, image if isinstance(image, DataError) else found[place]
+            yield item, image if isinstance(image, DataError) else Prediction(item, image, *found[place])
 
 
-def _one_ahead(launches: Iterator[_Launched | None]) -> Iterator[_Launched | None]:
-    """Gives each launched chunk once the next one is launched too, or would have to be waited for."""
-    before: _Launched | None = None
+def _ahead(launches: Iterator[_Launched | None], number: int) -> Iterator[_Launched | None]:
+    """Gives each launched chunk once some more are launched, or would have to be waited for."""
+    waiting: deque[_Launched] = deque()
     for launched in launches:
-        if before is not None:
-            yield before
+        if launched is not None:
+            waiting.append(launched)
+        while len(waiting) > (number if launched else 0):
+            yield waiting.popleft()
         if launched is None:
             yield None
-        before = launched
-    if before is not None:
-        yield before
+    yield from waiting
 
 
 @dataclass(frozen=True)

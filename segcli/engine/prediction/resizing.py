@@ -6,37 +6,20 @@ import cv2
 import numpy as np
 
 from segcli.engine.arrays import Logits, operations
-from segcli.engine.prediction.predictor import Predictor
-from segcli.io.card import Inference, ModelCard
+from segcli.engine.prediction.predictor import Wrapper
+from segcli.io.card import Inference
 from segcli.io.images import Pixels
 
 
 @dataclass(frozen=True)
-class Resizing:
+class Resizing(Wrapper):
     """A predictor that shows another one the images at the size the model wants, and resizes the logits back.
 
     Attributes:
-        inner: a predictor that takes any size, such as a backend.
         inference: the size the model wants.
     """
 
-    inner: Predictor
     inference: Inference
-
-    @property
-    def card(self) -> ModelCard:
-        """The card of the predictor inside."""
-        return self.inner.card
-
-    @property
-    def precision(self) -> str:
-        """The number format of the predictor inside."""
-        return self.inner.precision
-
-    @property
-    def batch_size(self) -> int:
-        """How many images the predictor inside computes well at a time."""
-        return self.inner.batch_size
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, at the size of the images."""

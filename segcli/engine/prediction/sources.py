@@ -260,8 +260,10 @@ def _of_video(source: str, reading: Reading) -> Iterator[Item]:
 
 
 def _of_url(source: str, reading: Reading) -> Iterator[Item]:
-    if streams.is_image_url(source):
-        return iter([streams.of_url(source, reading.seconds)])
+    yield streams.of_url(source, reading.seconds)
+
+
+def _of_stream(source: str, reading: Reading) -> Iterator[Item]:
     return streams.of_stream(source, reading.seconds)
 
 
@@ -277,7 +279,8 @@ _FILE = Kind("file", "photo.jpg", _has(SUFFIXES), _of_file)
 
 KINDS = (
     Kind("names on stdin", "-", lambda source: source == "-", _of_stdin, countable=False),
-    Kind("URL", "https://host/a.jpg, rtsp://host/live", streams.is_url, _of_url, countable=False),
+    Kind("image by its URL", "http://host/a.jpg", streams.is_image_url, _of_url, countable=False),
+    Kind("stream", "rtsp://host/live", streams.is_url, _of_stream, countable=False),
     Kind("prepared dataset", "data/voc", lambda source: is_prepared(Path(source)), _of_folder),
     Kind("folder", "photos/", lambda source: Path(source).is_dir(), _of_folder),
     Kind("video", "drive.mp4", _has(streams.VIDEOS), _of_video, countable=False),

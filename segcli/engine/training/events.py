@@ -11,22 +11,24 @@ from segcli.task import Task
 
 @dataclass(frozen=True)
 class Started:
-    """The run stands; the first epoch follows."""
+    """The run stands; the first epoch follows; epochs and steps are those of the whole training."""
 
     folder: Path
     task: Task
     facts: Mapping[str, str]
     first_epoch: int
     epochs: int
+    steps: int
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """One training step is done."""
+    """One training step is done: the `step`-th of an epoch of `steps`, and the `done`-th of all."""
 
     epoch: int
     step: int
     steps: int
+    done: int
     loss: float
     lr: float
     images_per_second: float

@@ -269,7 +269,7 @@ class Trainer:
         self._look_back(trained)
         self.observe(
             Stepped(
-                progress.epoch + 1, progress.step_in_epoch, steps, trained.last_loss(), self.progress.lr,
+                progress.epoch + 1, progress.step_in_epoch, steps, progress.step, trained.last_loss(), progress.lr,
                 trained.images_per_second(),
             )
         )  # fmt: skip
@@ -349,7 +349,10 @@ class Trainer:
         if progress.step:
             within = f" and {progress.step_in_epoch} steps" if progress.step_in_epoch else ""
             self.say(f"going on with {run.path} behind epoch {progress.epoch}{within}")
-        self.observe(Started(run.path, self.dataset.task, facts, progress.epoch + 1, self.parts.total_epochs))
+        parts = self.parts
+        self.observe(
+            Started(run.path, self.dataset.task, facts, progress.epoch + 1, parts.total_epochs, parts.total_steps)
+        )
 
     def facts(self) -> dict[str, str]:
         """What is trained on what, in words."""

@@ -539,10 +539,10 @@ def test_pairs_that_no_list_names_are_told(tmp_path: Path, seg: Callable[..., Re
     write_pairs(tmp_path / "mine", 9)
     (tmp_path / "train.txt").write_text("000\n001\n")
     (tmp_path / "val.txt").write_text("002\n")
-    lists = ("--names", "train=train.txt", "--names", "val=val.txt")
+    lists = ("--split-file", "train=train.txt", "--split-file", "val=val.txt")
     row = json.loads(seg("dataset", "check", "mine", *lists, "--json").stdout)["findings"][0]
     assert (row["kind"], row["severity"]) == ("unlisted", "note")
-    message = "6 of 9 pairs stand in no list of --names: 003, 004, 005, 006, …; they are left out"
+    message = "6 of 9 pairs stand in no list of --split-file: 003, 004, 005, 006, …; they are left out"
     assert row["files"][0]["message"] == message
     assert f"note: {message}" in seg("dataset", "prepare", "folder", "--from", "mine", *lists).stderr
 

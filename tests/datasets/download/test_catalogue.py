@@ -100,12 +100,12 @@ def prepared(seg: Callable[..., Result], *arguments: str | Path) -> dict[str, li
     """The names that `seg dataset prepare` deals to each split."""
     result = seg("dataset", "prepare", *arguments)
     assert result.exit_code == 0, result.stderr
-    dataset = open_prepared(Path("data") / str(arguments[0]))
+    dataset = open_prepared(Path(result.stdout.splitlines()[-1]))
     return {split: sorted(sample.name for sample in samples) for split, samples in dataset.splits.items()}
 
 
-def all_names(seg: Callable[..., Result], archive: Path) -> list[str]:
-    return sorted(name for names in prepared(seg, "folder", "--from", archive).values() for name in names)
+def all_names(seg: Callable[..., Result], archive: Path, *options: str) -> list[str]:
+    return sorted(name for names in prepared(seg, archive, *options).values() for name in names)
 
 
 def test_two_archives_do_not_mix(seg: Callable[..., Result], tmp_path: Path) -> None:
@@ -114,9 +114,11 @@ def test_two_archives_do_not_mix(seg: Callable[..., Result], tmp_path: Path) -> 
     also_a = zipped(write_pairs(tmp_path / "c", 4, start=20), tmp_path / "other" / "a.zip")
     assert all_names(seg, a) == [f"{index:03d}" for index in range(6)]
     assert all_names(seg, b) == [f"{index:03d}" for index in range(10, 14)]
-    assert all_names(seg, also_a) == [f"{index:03d}" for index in range(20, 24)]
-    assert all_names(seg, a) == [f"{index:03d}" for index in range(6)]
-    assert open_prepared(Path("data/folder")).name == "a"
+    refused = seg("dataset", "prepare", also_a)
+    assert (refused.exit_code, "data/a holds the dataset that was prepared from" in refused.stderr) == (2, True)
+    assert all_names(seg, also_a, "--overwrite") == [f"{index:03d}" for index in range(20, 24)]
+    assert all_names(seg, "a.zip", "--overwrite") == [f"{index:03d}" for index in range(6)]
+    assert open_prepared(Path("data/a")).name == "a"
 
 
 def test_an_archive_that_is_exported_again_replaces_what_it_held(seg: Callable[..., Result], tmp_path: Path) -> None:

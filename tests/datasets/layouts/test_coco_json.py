@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotated import HEIGHT, WIDTH, box, drawn, names, numbers, pair_of, picture
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -15,15 +16,8 @@ from segcli.datasets.layouts.rasterise import run_lengths
 from segcli.errors import DataError, UsageError
 from segcli.task import Task
 
-HEIGHT, WIDTH = 8, 10
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 ONE = "annotations/instances_train.json"
-
-
-def box(top: int, bottom: int, left: int, right: int, value: int = 1) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[top:bottom, left:right] = value
-    return mask
 
 
 def outline(top: int, bottom: int, left: int, right: int) -> list[int]:
@@ -51,46 +45,16 @@ def write(file: Path, annotations: Any = (CAT,), images: Any = None, categories:
     return file
 
 
-def picture(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-    return path
-
-
-def found(root: Path, *annotations: dict[str, Any], **parts: Any) -> Source:
+def found(root: Path, *annotations: dict[str, Any], classes: Any = None, **parts: Any) -> Source:
     """The source of a train file with one image."""
     write(root / ONE, annotations, **parts)
     picture(root / "train" / "a.jpg")
-    return find(root, Options())
+    return find(root, Options(classes=classes))
 
 
 def task(source: Source) -> Task:
     assert source.task is not None
     return source.task
-
-
-def pair_of(source: Source) -> Pair:
-    ((pair,),) = source.splits.values()
-    assert isinstance(pair, Pair)
-    return pair
-
-
-def drawn(source: Source) -> list[list[int]]:
-    mask = pair_of(source).mask
-    assert mask is not None
-    return mask.values(HEIGHT, WIDTH).tolist()
-
-
-def numbers(source: Source) -> list[list[int]]:
-    mask = pair_of(source).mask
-    assert mask is not None
-    instances = mask.instances(HEIGHT, WIDTH)
-    assert instances is not None
-    return instances.tolist()
-
-
-def names(source: Source) -> dict[str, list[str]]:
-    return {split: [pair.name for pair in pairs] for split, pairs in source.splits.items()}
 
 
 def counts(bits: np.ndarray) -> list[int]:
@@ -139,6 +103,14 @@ def test_classes_are_background_and_the_categories_by_id(tmp_path: Path) -> None
     assert task(source) == Task.of(["background", "cat", "dog"])
     assert (source.name, source.origin, source.findings, source.value_map) == (tmp_path.name, str(tmp_path), [], {})
     assert drawn(source) == (box(2, 5, 1, 4, 1) + box(6, 8, 0, 2, 2)).tolist()
+
+
+def test_given_classes_choose_and_order_the_categories(tmp_path: Path) -> None:
+    source = found(tmp_path, CAT, thing([outline(6, 8, 0, 2)], 7), classes=["background", "dog"])
+    assert task(source).classes == ("background", "dog")
+    assert drawn(source) == (box(2, 5, 1, 4, 255) + box(6, 8, 0, 2)).tolist()
+    (finding,) = source.findings
+    assert (finding.kind, "has the label 'cat', which is no class" in finding.message) == ("unknown-values", True)
 
 
 def test_a_category_called_background_is_class_0(tmp_path: Path) -> None:
@@ -330,7 +302,6 @@ def test_missing_images_are_found(tmp_path: Path) -> None:
             {"annotations": [{"image_id": 1, "segments_info": []}]},
             "is no instances file of COCO; try --variant panoptic",
         ),
-        ({"categories": [{"id": 1, "name": "background"}], "annotations": []}, "make no classes (classes: 1 given"),
     ],
 )
 def test_files_that_are_wrong_are_refused(tmp_path: Path, parts: dict[str, Any], message: str) -> None:
@@ -375,10 +346,10 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         find(tmp_path, Options())
     with pytest.raises(DataError, match="nowhere: no such folder"):
         find(tmp_path / "nowhere", Options())
-    with pytest.raises(UsageError, match="--variant panoptics: no variant of COCO's JSON; did you mean panoptic"):
-        find(tmp_path, Options(variant="panoptics"))
-    with pytest.raises(UsageError, match="--classes: the JSON files name the categories"):
-        find(tmp_path, Options(classes=["a", "b"]))
+    with pytest.raises(DataError, match=r"the labels make no classes \(classes: 1 given"):
+        found(tmp_path, categories=[{"id": 1, "name": "background"}])
+    with pytest.raises(UsageError, match="--classes 2: give names"):
+        found(tmp_path, CAT, classes=2)
 
 
 PANOPTIC = [

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotated import HEIGHT, WIDTH, box
 from PIL import Image
 
 from segcli.datasets.layouts.base import UNDEALT, Options, Pair
 from segcli.datasets.layouts.labelme import find
 from segcli.errors import DataError, UsageError
 
-HEIGHT, WIDTH = 8, 10
 BOX = [[1, 2], [4, 5]]
 
 
@@ -48,12 +48,6 @@ def numbers(root: Path) -> np.ndarray:
     instances = pair.mask.instances(HEIGHT, WIDTH)
     assert instances is not None
     return instances
-
-
-def box(top: int, bottom: int, left: int, right: int, value: int = 1) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), int)
-    mask[top:bottom, left:right] = value
-    return mask
 
 
 def encoded(bits: np.ndarray) -> str:

@@ -61,7 +61,7 @@ def test_cityscapes_coarse_trains_on_extra_and_validates_on_fine(tmp_path: Path)
 def test_cityscapes_without_labels_is_found(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, "gtFine", {"train": ["1", "2"], "val": ["3"]})
     (tmp_path / "gtFine" / f"{CITY.format(split='train', name='1')}_gtFine_labelIds.png").unlink()
-    with pytest.raises(DataError, match=r"aachen_1_gtFine_labelIds.png: no such file, but .*leftImg8bit.png is there"):
+    with pytest.raises(DataError, match=r"aachen_1_leftImg8bit.png has no partner of the same stem in .*gtFine/train"):
         prepare(cityscapes.find(tmp_path, Options()), tmp_path / "out")
 
 
@@ -141,9 +141,15 @@ def test_ade20k_with_test_images(tmp_path: Path) -> None:
     assert set(np.unique(made.splits["train"][0].read()[1])) == {0, 1, 255}
 
 
+MEANINGS = {
+    **{colour: name for name, members in camvid.COLOURS.items() for colour in members.values()},
+    camvid.VOID_COLOUR: "",
+}
+
+
 def write_camvid_frames(images: Path, masks: Path, names: list[str]) -> np.ndarray:
     """Writes frames whose masks hold the 32 colours in stripes; gives the mask of colours."""
-    colours = np.array(list(camvid.COLOURS), np.uint8)
+    colours = np.array(list(MEANINGS), np.uint8)
     mask = colours[np.arange(64).repeat(56).reshape(64, 56) // 2]
     for seed, name in enumerate(names):
         save(draw_pair(seed, 64, 56)[0], images / f"{name}.png")
@@ -159,7 +165,7 @@ def test_camvid_of_32_colours(tmp_path: Path) -> None:
     assert splits == {"train": [names[0], names[2], names[4]], "val": [names[3]], "test": [names[1], names[5]]}
     stripes = made.splits["val"][0].read()[1][::2, 0]
     classes = list(camvid.CLASSES)
-    assert [classes[i] if i < 11 else "" for i in stripes] == list(camvid.COLOURS.values())
+    assert [classes[i] if i < 11 else "" for i in stripes] == list(MEANINGS.values())
 
 
 def test_camvid_of_colours_in_splits(tmp_path: Path) -> None:
@@ -168,11 +174,11 @@ def test_camvid_of_colours_in_splits(tmp_path: Path) -> None:
     assert {split: len(items) for split, items in camvid.find(tmp_path).splits.items()} == {"train": 2, "val": 2}
 
 
-def test_camvid_colours_agree_with_the_index_classes() -> None:
-    """The 11 classes are painted in the colours of their main members."""
-    for name, colour in camvid.CLASSES.items():
-        assert camvid.COLOURS[colour] == name
-    assert len(camvid.COLOURS) == 32
+def test_camvid_has_32_colours_in_11_classes() -> None:
+    assert (len(MEANINGS), len(camvid.CLASSES)) == (32, 11)
+    assert {name: MEANINGS[colour] for name, colour in camvid.CLASSES.items()} == {
+        name: name for name in camvid.CLASSES
+    }
 
 
 def test_camvid_split_is_that_of_the_index_form(real_data: Path) -> None:
@@ -210,7 +216,8 @@ def test_a_folder_without_splits_is_still_to_be_dealt(tmp_path: Path) -> None:
         ("voc", ["--classes", "a,b"], "voc knows its own folders, classes and splits"),
         ("camvid", ["--variant", "x"], "--variant x: camvid has none"),
         ("cityscapes", ["--variant", "x"], "--variant x: cityscapes has fine and coarse"),
-        ("folder", ["--names", "trainfile"], "expected train=FILE"),
+        ("folder", ["--split-file", "trainfile"], "expected train=FILE"),
+        ("coco", ["--variant", "panoptics"], "--variant panoptics: coco has instances and panoptic"),
         ("vok", [], "did you mean voc"),
     ],
 )

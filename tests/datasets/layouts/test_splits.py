@@ -32,7 +32,7 @@ def test_shares_and_seed_decide(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ratios", [(1.0, 0.0), (1.0,), (-1.0, 2.0), (0.0, 0.0)])
 def test_ratios_that_make_no_splits_are_refused(ratios: tuple[float, ...]) -> None:
-    with pytest.raises(UsageError, match="--split"):
+    with pytest.raises(UsageError, match="--ratios"):
         deal(items(20), ratios, seed=0)
 
 
@@ -125,7 +125,7 @@ def test_wrong_lists_are_named(tmp_path: Path, lists: dict[str, str], message: s
 
 def test_missing_lists_are_named(tmp_path: Path) -> None:
     pairs = [item.pair for item in items(6)]
-    with pytest.raises(UsageError, match="--names val=FILE is missing"):
+    with pytest.raises(UsageError, match="--split-file val=FILE is missing"):
         pick(pairs, write_lists(tmp_path, train="000\n"))
     with pytest.raises(DataError, match="nothing.txt: no such file"):
         pick(pairs, {"train": tmp_path / "nothing.txt"})

@@ -227,7 +227,7 @@ def test_a_test_split_of_explicit_folders_needs_no_masks(tmp_path: Path) -> None
     for split, start in (("train", 0), ("val", 10), ("test", 20)):
         write_pairs(tmp_path / split, 3, start=start)
     folders = {split: (tmp_path / split / "images", tmp_path / split / "masks") for split in ("train", "val")}
-    dataset = open_folders("x", {**folders, "test": (tmp_path / "test" / "images", None)})
+    dataset = open_folders("x", {**folders, "test": (tmp_path / "test" / "images", None)}, Options())
     assert len(dataset.split("test")) == 3
     assert "test" not in dataset.figures
 

@@ -44,6 +44,7 @@ def test_figures_are_those_of_plain_numpy(root: Path) -> None:
         images = np.concatenate([sample.image().reshape(-1, 3) for sample in items]) / 255
         masks = [sample.read()[1] for sample in items]
         got = figures.splits[split]
+        assert got.classes is not None
         assert got.images == len(items)
         assert got.sizes == {(40, 56): len(items)}
         assert got.mean == pytest.approx(images.mean(axis=0))
@@ -51,7 +52,7 @@ def test_figures_are_those_of_plain_numpy(root: Path) -> None:
         assert got.pixels == [sum(int((mask == index).sum()) for mask in masks) for index in range(3)]
         assert got.ignored == sum(int((mask == 255).sum()) for mask in masks)
         assert got.images_with == [sum(bool((mask == index).any()) for mask in masks) for index in range(3)]
-        assert got.present_pixels == [
+        assert got.classes.present_pixels == [
             sum(int((mask != 255).sum()) for mask in masks if (mask == index).any()) for index in range(3)
         ]
 

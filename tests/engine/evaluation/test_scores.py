@@ -11,6 +11,7 @@ from torchmetrics.functional.segmentation import dice_score
 from segcli.engine.arrays.numpy_arrays import confusion
 from segcli.engine.evaluation.accumulators import PixelCounts
 from segcli.engine.evaluation.scores import Scores
+from segcli.engine.evaluation.worst import image_miou
 from segcli.task import Task
 
 
@@ -83,3 +84,9 @@ def test_json_of_many_classes_takes_a_few_times_as_long_as_one_figure_of_them() 
 
     one_figure = min(seconds(lambda: scores.iou) for _ in range(5))
     assert min(seconds(lambda: scores.to_json(task)) for _ in range(3)) < 100 * one_figure
+
+
+def test_the_worst_images_are_those_of_the_lowest_iou() -> None:
+    counts = np.array([[[4, 0], [6, 0], [6, 0]], [[5, 2], [5, 3], [6, 2]], [[0, 0], [0, 0], [0, 0]]])
+    # 4 of 8; the mean of 5 of 6 and 2 of 3; nothing to judge by
+    assert image_miou(counts) == pytest.approx([0.5, 0.75, np.nan], nan_ok=True)

@@ -1,6 +1,6 @@
 """A guard that needs no accelerator: nothing but labels and counts may leave the device, and nothing may wait before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,14 @@ def samples(tmp_path: Path) -> list[FileSample]:
     return found
 
 
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of torch's threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def predictor_in(precision: str) -> Predictor:
     torch.manual_seed(0)
     options = ModelOptions(encoder_depth=3, decoder_channels=(8, 8, 8))
@@ -51,8 +59,9 @@ def predictor_in(precision: str) -> Predictor:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("policy", ["none", "scales-flip"])
 def test_an_evaluation_reads_its_counts_and_its_losses(
-    samples: Sequence[FileSample], precision: str, policy: str
+    samples: Sequence[FileSample], threads: Callable[[int], None], precision: str, policy: str
 ) -> None:
+    threads(1)  # what is computed in other threads would not be seen
     predictor = with_policy(predictor_in(precision), POLICIES[policy])
     losses = MeanLoss(torch.nn.CrossEntropyLoss(ignore_index=255))
     with HostReads() as reads:
@@ -82,6 +91,20 @@ def test_no_figure_depends_on_the_batch_size_nor_on_what_is_read_ahead(samples: 
         by_name = dict(zip(other.names, other.image_counts.tolist(), strict=True))
         assert by_name == dict(zip(found[0].names, found[0].image_counts.tolist(), strict=True))
     assert found[2].names == ("0", "2", "4", "1", "3")  # of one size, then of the other
+
+
+def test_images_computed_side_by_side_count_as_one_after_the_other(
+    samples: Sequence[FileSample], threads: Callable[[int], None]
+) -> None:
+    predictor = predictor_in("fp32")
+    threads(1)
+    alone = evaluate(predictor, samples)
+    threads(3)
+    assert predictor.concurrency == 3
+    beside = evaluate(predictor, samples)
+    assert torch.get_num_threads() == 3
+    assert beside.names == alone.names
+    assert np.array_equal(beside.image_counts, alone.image_counts)
 
 
 def test_logits_are_single_precision_whatever_computes_them() -> None:

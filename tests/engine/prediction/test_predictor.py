@@ -11,10 +11,10 @@ from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskFile
 from segcli.engine.arrays import Logits, operations
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.evaluation.tta_trials import compare
+from segcli.engine.evaluation.tta_search import mean_iou_interval, search
 from segcli.engine.prediction.predictor import predict_mask
 from segcli.engine.prediction.resizing import Resizing, resize_images
-from segcli.engine.prediction.tta import POLICIES, Augmented, find_policy, with_policy
+from segcli.engine.prediction.tta import POLICIES, Augmented, View, find_policy, with_policy
 from segcli.errors import UsageError
 from segcli.io.card import Inference, ModelCard
 from segcli.io.images import Pixels, write_image, write_mask
@@ -31,6 +31,7 @@ class Nearest:
     card: ModelCard = CARD
     precision: str = "fp32"
     batch_size: int = 1
+    concurrency: int = 1
     seen: list[tuple[int, ...]] = field(default_factory=list)
 
     def __call__(self, images: Pixels) -> Logits:
@@ -47,6 +48,7 @@ class LeftHalf:
     card: ModelCard = CARD
     precision: str = "fp32"
     batch_size: int = 1
+    concurrency: int = 1
 
     def __call__(self, images: Pixels) -> Logits:
         logits = np.zeros((len(images), 3, *images.shape[1:3]), np.float32)
@@ -86,6 +88,12 @@ def test_a_flip_averages_probabilities() -> None:
     assert probabilities.sum(1) == pytest.approx(np.ones((1, 4, 8)))
 
 
+def test_logits_may_be_averaged_instead() -> None:
+    image, _ = draw_pair(0, height=4, width=8)
+    logits = Augmented(LeftHalf(), find_policy("flip:logits"))(image[None])
+    assert logits[0, 1] == pytest.approx(np.full((4, 8), 2.5))
+
+
 def test_scales_are_relative_to_the_size_the_model_wants() -> None:
     inner = Nearest()
     image, _ = draw_pair(0, height=40, width=80)
@@ -99,6 +107,11 @@ def test_cost_counts_pixels() -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match="unknown TTA policy 'flp'; did you mean flip"):
         find_policy("flp")
+    assert find_policy("1+0.75-r90-flip").views == (View(), View(0.75, 1, True))
+    assert str(find_policy("1+0.75-r90-flip").views[1]) == "0.75-r90-flip"
+    for wrong in ("1+1", "1+flap", "1+r90-r90", "99", "1+"):
+        with pytest.raises(UsageError, match="is no view|names a view twice"):
+            find_policy(wrong)
 
 
 @pytest.fixture
@@ -124,12 +137,80 @@ def test_no_figure_depends_on_the_batch_size(samples: list[FileSample]) -> None:
     assert scores[0].miou > 0.9
 
 
-def test_policies_are_compared_on_the_same_samples(samples: list[FileSample]) -> None:
+def test_a_search_counts_what_its_policies_would_and_computes_each_view_once(
+    samples: list[FileSample], monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[tuple[str, int, int]] = []
-    trials = compare(Nearest(), samples, [POLICIES["none"], POLICIES["d4"]], lambda *event: told.append(event))
-    assert [trial.policy.name for trial in trials] == ["none", "d4"]
-    assert all(trial.scores.miou > 0.9 and trial.seconds_per_image > 0 for trial in trials)
-    assert ("policy d4", 7, 7) in told
+    views = [View(), View(mirrored=True), View(0.5), View(1.25, 1)]
+    inner = Nearest()
+    predictor = Resizing(inner, Inference.of(20))
+    found = search(predictor, samples, [POLICIES["flip"]], views, progress=lambda *event: told.append(event))
+    assert len(inner.seen) == 7 * 4
+    assert found.chosen_on == 7
+    assert [trial.policy.name for trial in found.trials][:1] == ["none"]
+    assert ("counting", 7, 7) in told
+    for trial in found.trials:
+        scores = evaluate(with_policy(predictor, find_policy(trial.policy.name)), samples).scores
+        assert np.array_equal(scores.confusion, trial.scores.confusion)
+        assert trial.interval[0] <= trial.scores.miou <= trial.interval[1]
+        assert trial.images_per_second > 0
+    costs = [trial.policy.cost for trial in found.trials]
+    assert costs == sorted(costs)
+    assert found.best in found.front
+    # with room for one image, the others' views are computed for the policies chosen on it alone
+    monkeypatch.setattr("segcli.engine.arrays.numpy_arrays.free_memory_of_the_host", lambda: 0)
+    fewer = search(predictor, samples, [], views, at_most=1.3)
+    assert fewer.chosen_on == 1
+    assert (
+        sum(trial.scores.confusion.sum() for trial in fewer.trials)
+        == len(fewer.trials) * found.best.scores.confusion.sum()
+    )
+    assert all(trial.policy.cost <= 1.3 for trial in fewer.trials)
+
+
+def test_views_that_help_are_found_and_others_are_not() -> None:
+    @dataclass
+    class HalfBlind(Nearest):
+        """Sees nothing on the right half of an image."""
+
+        def __call__(self, images: Pixels) -> Logits:
+            logits = super().__call__(images)
+            logits[..., images.shape[2] // 2 :] = 0
+            return logits
+
+    @dataclass
+    class Made:
+        name: str
+
+        def image(self) -> Pixels:
+            return draw_pair(int(self.name))[0]
+
+        def read(self) -> tuple[Pixels, np.ndarray]:
+            return draw_pair(int(self.name))
+
+    found = search(HalfBlind(), [Made("1"), Made("2")], [], [View(0.5), View(mirrored=True), View(0.75)])
+    assert [trial.policy.name for trial in found.trials][:2] == ["none", "flip"]
+    assert found.trials[1].found
+    assert found.trials[1].scores.miou > found.plain.scores.miou + 0.2
+    row = found.rows()[1]
+    assert row["gain_per_cost"] == pytest.approx(row["gain"])
+
+
+def test_the_interval_of_a_mean_iou() -> None:
+    counts = np.random.default_rng(0).integers(0, 50, (40, 3, 4))
+    counts[:, 1:] += counts[:, :1]
+    low, high = mean_iou_interval(counts)
+    drawn = []
+    rng = np.random.default_rng(1)
+    for _ in range(2000):
+        hits, true, predicted = counts[rng.integers(0, 40, 40)].sum(0)
+        drawn.append((hits / (true + predicted - hits)).mean())
+    assert (low, high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.004)
+    assert mean_iou_interval(np.repeat(counts[:1], 5, axis=0)) == pytest.approx((low_of(counts[0]),) * 2)
+
+
+def low_of(counts: np.ndarray) -> float:
+    return float((counts[0] / (counts[1] + counts[2] - counts[0])).mean())
 
 
 def test_accumulators_see_every_image_once(samples: list[FileSample]) -> None:

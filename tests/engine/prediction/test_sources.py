@@ -59,7 +59,12 @@ def test_each_source_gives_its_images(photos: Path) -> None:
 
 
 def test_equal_names_never_meet(photos: Path) -> None:
-    assert names("photos/a.jpg", "photos/sub/a.png", "photos/a.png", "photos/sub") == ["a", "a.png", "a.png-2", "a.png-3"]
+    assert names("photos/a.jpg", "photos/sub/a.png", "photos/a.png", "photos/sub") == [
+        "a",
+        "a.png",
+        "a.png-2",
+        "a.png-3",
+    ]
 
 
 def test_a_prepared_dataset_gives_the_images_of_a_split(tmp_path: Path) -> None:
@@ -156,7 +161,7 @@ def test_shards_hold_every_item_once(photos: Path) -> None:
     shards = [Shard.parse(f"{number}/3") for number in (1, 2, 3)]
     lines = tuple(f"{number}.png" for number in range(300))
     held = [[item.name for item in open_sources(["-"], Reading(lines=lines)) if shard.holds(item)] for shard in shards]
-    assert sorted(sum(held, [])) == sorted(names("-", lines=lines))
+    assert sorted(name for part in held for name in part) == sorted(names("-", lines=lines))
     assert all(70 < len(part) < 130 for part in held)
     assert [shard.mark for shard in shards] == ["-1-of-3", "-2-of-3", "-3-of-3"]
     for wrong in ("0/3", "4/3", "3", "a/b"):

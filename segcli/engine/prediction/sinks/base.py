@@ -30,14 +30,14 @@ class Prediction:
         item: the image's names.
         image: H×W×3 uint8 RGB.
         labels: H×W class indices, or the ignore index where the model is not sure enough.
-        confidence: H×W float32, the probability of the likeliest class; None where no sink asked for it.
+        confidence: H×W uint8, the probability of the likeliest class as 0…255; None where no sink asked for it.
         probabilities: C×H×W float32; None likewise.
     """
 
     item: Item
     image: Pixels
     labels: Mask
-    confidence: Floats | None = None
+    confidence: Mask | None = None
     probabilities: Floats | None = None
 
 

@@ -1,7 +1,5 @@
 """confidence: the probability of the likeliest class at every pixel, as a grey image."""
 
-import numpy as np
-
 from segcli.engine.prediction.sinks.base import FileEach, Plan, Prediction
 from segcli.io.images import encode_mask
 
@@ -14,4 +12,4 @@ def open_sink(plan: Plan) -> FileEach:
 def _encode(found: Prediction) -> bytes:
     if found.confidence is None:
         raise ValueError("the sink needs confidence")
-    return encode_mask(np.round(found.confidence * 255).astype(np.uint8))
+    return encode_mask(found.confidence)

@@ -1,0 +1,131 @@
+"""seg init: a config made for a dataset."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segcli.cli import complete, help, options, render, render_plan
+from segcli.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from segcli.datasets.dataset import Dataset
+    from segcli.parallel import Progress
+
+EXAMPLES = help.examples(
+    "seg init data/mine --budget 30m  # the best that half an hour gives here, as mine.yml",
+    "seg init my_data -o mine.yml --domain road  # checks and prepares the folder first",
+)
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def init(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            rich_help_panel=help.READS,
+            autocompletion=complete.datasets,
+            help="A prepared dataset, or a folder or archive that `seg dataset prepare` takes.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The config. [default: DATASET.yml]", rich_help_panel=help.WRITES
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            rich_help_panel=help.COMPUTES,
+            help="What the training may take on this machine: 30m, 2h, 1h30m. [default: what the data wants]",
+        ),
+    ] = None,
+    domain: Annotated[
+        str,
+        typer.Option(
+            "--domain",
+            metavar="NAME",
+            rich_help_panel=help.COMPUTES,
+            help="What the images are: generic, road, aerial, medical or document.",
+        ),
+    ] = "generic",
+    device: options.Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a config that is there.", rich_help_panel=help.WRITES)
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a config made for a dataset, each choice beside the figure that led to it."""
+    seconds = _seconds(budget)
+    if domain not in _domains():
+        raise UsageError(f"--domain {domain}: {did_you_mean(domain, _domains())}")
+    path = output or Path(f"{source.resolve().name.partition('.')[0]}.yml")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; name another file with -o, or replace it with --overwrite")
+    with render.progress() as progress:
+        dataset, root = _opened(source, progress)
+        plan = _plan(dataset, root, device, domain, seconds, progress)
+    from segcli.engine.planning.write import write_plan
+
+    write_plan(plan, path, " ".join(["seg", "init", *map(render.command_path, map(Path, sys.argv[2:]))]))
+    if as_json:
+        render.as_json({**plan.to_json(), "config": str(path)})
+        return
+    render_plan.plan_table(plan)
+    render.files([path])
+    render.next_steps(f"seg train -c {render.command_path(path)}")
+
+
+def _domains() -> tuple[str, ...]:
+    return ("generic", "road", "aerial", "medical", "document")
+
+
+def _seconds(budget: str | None) -> float | None:
+    """Reads `30m`, `2h`, `1h30m`."""
+    if budget is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", budget)
+    if not parts or "".join(map("".join, parts)) != budget.replace(" ", ""):
+        raise UsageError(f"--budget {budget}: expected a time such as 30m, 2h or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
+    """The dataset and its prepared folder, which is written where it is not there."""
+    from segcli.datasets.prepared.format import is_prepared, open_prepared
+
+    if is_prepared(source):
+        return open_prepared(source), source
+    from segcli.datasets.download.named import find_native
+    from segcli.datasets.layouts.base import Options
+    from segcli.datasets.layouts.detect import find_source
+    from segcli.datasets.prepared.write import prepare
+
+    native = find_native(str(source), None, None, Options(), progress, render.note)
+    target = Path("data") / (native.folder.resolve().name if native.layout.open else native.layout.name)
+    again = f"seg dataset prepare {render.command_path(source)}"
+    if is_prepared(target):
+        render.note(f"{target} was prepared before and is used as it is; where the data has changed: {again}")
+        return open_prepared(target), target
+    made = prepare(find_source(native.layout, native.folder, Options()), target, progress=progress)
+    render.note(f"prepared as {target}; with other classes or splits: {again} --help")
+    return made.dataset, target
+
+
+def _plan(dataset: "Dataset", root: Path, device: str, domain: str, budget: float | None, progress: "Progress") -> Any:
+    from segcli.engine.device import pick_device
+    from segcli.engine.planning.figures import measure_figures
+    from segcli.engine.planning.network import available_network
+    from segcli.engine.planning.plan import make_plan
+
+    place = pick_device(device).type
+    figures = measure_figures(dataset, progress)
+    network = available_network(place)
+    return make_plan(dataset, figures, network, place, domain, budget, {"root": str(root)}, progress)

@@ -1,0 +1,270 @@
+"""The rules that lead from figures to the sections of a config: pure functions, each with where it comes from.
+
+Each gives `Choice`s: a key, its value, and the figure that led to it, as the config says it beside the key. Where a
+rule names an ablation, it is that of `benchmarks/README.md`, "seg init".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from segcli.engine.planning.figures import Figures
+
+Domain = Literal["generic", "road", "aerial", "medical", "document"]
+DOMAINS: tuple[str, ...] = get_args(Domain)
+
+BATCH_ON_CPU = 8
+_STRIDE = 32  # of most encoders; sides are multiples of it
+
+_SEEN_WIDTH = 4.0  # pixels that the thinnest class should be wide where the network sees it
+_MOST_ENLARGED = 2.0
+_JITTER = (0.5625, 1.6875)  # factors around the scale at which is predicted
+_CROP = {"cpu": 256, "mps": 384, "cuda": 512}
+_LEAST_SEEN = {"cpu": 480, "mps": 640, "cuda": 768}  # short side below which large images are not shrunk
+_UNEVEN = 10.0  # largest share of a class over the smallest, from which rare classes are given weight
+_RARE_PIXELS = 0.05  # share of the pixels below which an object is sought out by half of the crops
+_RARE_IMAGES = 0.1  # share of the images below which a class is
+_FEW_PASSES = 30  # below it, colours are learnt from the images as they are
+_FEW_IMAGES = 8
+_WILD = 2.0  # largest short side over the smallest, from which sizes are called different
+_CROPS_AN_IMAGE, _LEAST_CROPS, _MOST_CROPS = 40, 8_000, 400_000
+_MUON_STEPS = 20_000  # up to which Muon's lead over AdamW was seen to last
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of a config, and why.
+
+    Attributes:
+        key: its place, such as `train.batch_size`.
+        value: as YAML has it.
+        why: the figure that led to it, in a line.
+    """
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be trained and can be had here.
+
+    Attributes:
+        architecture: its name.
+        encoder: its name.
+        weights: as `encoder_weights` takes it; None where none can be had.
+        why: what led to it.
+    """
+
+    architecture: str
+    encoder: str
+    weights: str | None
+    why: str
+
+
+def network(chosen: Network) -> tuple[Choice, ...]:
+    """What is trained: what can be had here and what the device can carry."""
+    weights = "trained weights learn faster and end higher, the more so the fewer the images (Kornblith et al. 2019)"
+    none = "no trained weights can be had here (no package, no file in the hub's cache, no hub); it starts from nothing"
+    return (
+        Choice(
+            "model_name", chosen.architecture, "skip connections at every scale keep thin things (Ronneberger 2015)"
+        ),
+        Choice("encoder", chosen.encoder, chosen.why),
+        Choice("encoder_weights", chosen.weights or "none", weights if chosen.weights else none),
+    )
+
+
+def enlargement(figures: Figures, device: str) -> float:
+    """The factor by which the network sees images enlarged, or shrunk where less than 1.
+
+    The thinnest class comes to be about four pixels wide: below that the first strides of an encoder lose it, above
+    it only costs time (ablation: size). Images are not shrunk below the side that a device computes with ease.
+    """
+    thin, short = figures.thinnest, figures.short_side
+    width = figures.widths[thin] if thin is not None else float("nan")
+    wanted = _SEEN_WIDTH / width if width == width else 1.0
+    if wanted < 1:
+        return min(max(wanted, _LEAST_SEEN[device] / short), 1.0)
+    return min(wanted, _MOST_ENLARGED)
+
+
+def sizes(figures: Figures, device: str) -> tuple[Choice, ...]:
+    """Validation size, crop and scale jitter."""
+    short, factor = figures.short_side, enlargement(figures, device)
+    seen = _multiple(short * factor)
+    factor = seen / short if factor != 1 else 1.0
+    choices = []
+    height, width = figures.size
+    if factor == 1:
+        choices.append(Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are"))
+    else:
+        choices.append(Choice("val.image_size", seen, f"short side, of {short}: {_width_reason(figures, factor)}"))
+    crop = min(_CROP[device], _multiple(short * max(factor, 1)))
+    jitter = [round(factor * side / 0.05) * 0.05 for side in _JITTER]
+    return (
+        *choices,
+        Choice("train.image_size", crop, f"small crops make many steps; {device} computes them with ease"),
+        Choice(
+            "augmentation.scale", [round(side, 2) for side in jitter],
+            f"the scale of validation, {factor:.2f}, times {_JITTER[0]} to {_JITTER[1]}",
+        ),
+    )  # fmt: skip
+
+
+def _width_reason(figures: Figures, factor: float) -> str:
+    if figures.thinnest is None:
+        return "large images hold nothing thin"
+    name, width = figures.classes[figures.thinnest], figures.widths[figures.thinnest]
+    return f"{name} is {width:.1f} pixels wide in the median, so seen {factor * width:.1f} wide"
+
+
+def _multiple(side: float) -> int:
+    """The multiple of the stride below a side."""
+    return max(int(side / _STRIDE), 1) * _STRIDE
+
+
+def batch(figures: Figures, device: str) -> tuple[Choice, ...]:
+    """Crops in a step."""
+    if device == "cuda":
+        return (Choice("train.batch_size", "auto", "the most that fit into the accelerator's memory"),)
+    size = max(min(BATCH_ON_CPU, figures.train_images), 2)
+    why = "batch norm wants a few; more would make fewer steps in the same time"
+    return (Choice("train.batch_size", size, why),)
+
+
+def wanted_steps(figures: Figures, batch_size: int) -> tuple[int, str]:
+    """The steps of a training without a budget, and why so many.
+
+    Forty crops an image; few images still need thousands of crops for the new decoder, and of many images a part of
+    the passes is enough (ablation: steps).
+    """
+    crops = min(max(_CROPS_AN_IMAGE * figures.train_images, _LEAST_CROPS), _MOST_CROPS)
+    why = f"{crops:,} crops: {_CROPS_AN_IMAGE} an image, at least {_LEAST_CROPS:,} and at most {_MOST_CROPS:,}"
+    return max(crops // batch_size, 1), why
+
+
+def loss(figures: Figures) -> tuple[Choice, ...]:
+    """Cross-entropy for every pixel, Lovász for the IoU itself (Berman et al. 2018; ablation: loss)."""
+    cross_entropy: dict[str, Any] = {"name": "cross_entropy"}
+    least, most = min(figures.shares[index] for index in figures.occurring), max(figures.shares)
+    why = "cross-entropy for every pixel, Lovász for the IoU that is measured"
+    if len(figures.occurring) > 2 and most / least > _UNEVEN:
+        cross_entropy |= {"class_weights": "log", "class_weight_power": 0.5}
+        why += f"; weights, since classes cover {least:.1%} to {most:.0%} of the pixels"
+    return (Choice("loss", {"name": "sum", "terms": [cross_entropy, {"name": "lovasz"}]}, why),)
+
+
+def balance(figures: Figures) -> tuple[Choice, ...]:
+    """Crops that are drawn for a class (nnU-Net forces foreground into a third; ablation: balance)."""
+    occurring = figures.occurring
+    if len(occurring) == 2:
+        rare = min(occurring, key=lambda index: figures.shares[index])
+        share = figures.shares[rare]
+        if share >= _RARE_PIXELS:
+            return ()
+        why = f"{figures.classes[rare]} covers {share:.1%} of the pixels: half of the crops are drawn to show a class"
+        return (Choice("train.class_balance", 0.5, why),)
+    rare = min(occurring, key=lambda index: figures.images_with[index])
+    images = figures.images_with[rare]
+    if images >= _RARE_IMAGES * figures.train_images:
+        return ()
+    why = (
+        f"{figures.classes[rare]} is in {images} of {figures.train_images} images: a quarter of the crops seek a class"
+    )
+    return (Choice("train.class_balance", 0.25, why),)
+
+
+def optimiser(steps: int, has_weights: bool) -> tuple[Choice, ...]:
+    """How it is minimised (Muon: Jordan et al. 2024; ablation: optimiser)."""
+    if steps <= _MUON_STEPS:
+        rates: dict[str, Any] = {"name": "muon", "lr": 1e-2}
+        why = f"Muon learns more than AdamW in few steps, and these are {steps:,}"
+    else:
+        rates = {"name": "adamw", "lr": 1e-3}
+        why = f"{steps:,} steps are enough for AdamW"
+    if has_weights:
+        rates["encoder_lr_factor"] = 0.25
+        why += "; the encoder is trained already and moves slower"
+    average = 1 - min(max(5 / steps, 2e-4), 0.02)
+    return (
+        Choice("optimizer", rates, why),
+        Choice("scheduler", "onecycle", "one rise and one fall over all steps (Smith & Topin 2018)"),
+        Choice("ema", {"decay": round(average, 4)}, f"weights averaged over the last fifth of {steps:,} steps or less"),
+    )
+
+
+def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, ...]:
+    """How images are varied: what may be flipped is asked of the masks, else of the domain."""
+    name, why = _kind_of_augmentation(figures, domain, passes)
+    choices = [Choice("augmentation.name", name, why)]
+    if domain == "document":
+        choices.append(Choice("augmentation.hflip", 0.0, "writing is never mirrored"))
+    if name == "custom":
+        steps: list[dict[str, Any]] = [{"name": "VerticalFlip", "p": 0.5}]
+        if passes >= _FEW_PASSES:
+            steps.append({"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "p": 0.5})
+        asked = figures.orientation
+        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not turned (p = {asked.turned:.3f})"
+        choices.append(Choice("augmentation.transforms", steps, why))
+    return tuple(choices)
+
+
+def _kind_of_augmentation(figures: Figures, domain: str, passes: float) -> tuple[str, str]:
+    """The preset and why."""
+    few = f"each image is seen {passes:.0f} times"
+    if domain in {"aerial", "medical"}:
+        return domain, f"--domain {domain}"
+    asked = figures.orientation
+    if domain == "generic" and figures.train_images >= _FEW_IMAGES and asked.upside_down >= 0.05:
+        if asked.knows_no_side:
+            return "aerial", f"masks look alike under all flips and turns (p ≥ {min(asked.to_json().values()):.2f})"
+        return "custom", "flips and colours one by one"
+    if passes < _FEW_PASSES:
+        return "light", f"{few}: scale, place and mirror vary it enough"
+    return ("road" if domain == "road" else "medium"), f"{few}: changes of light keep it from being learnt by heart"
+
+
+def kept(figures: Figures) -> tuple[Choice, ...]:
+    """Which epoch is the best."""
+    occurring = figures.occurring
+    if len(figures.classes) != 2:
+        return ()
+    object_ = min(occurring, key=lambda index: figures.shares[index])
+    name = figures.classes[object_]
+    return (Choice("checkpoint.best", f"val_iou/{name}", f"of two classes {name} is the object"),)
+
+
+def doubts(figures: Figures, weights: str | None) -> tuple[str, ...]:
+    """What a reader of the plan should know."""
+    found = []
+    if figures.train_images < _FEW_IMAGES:
+        found.append(f"{figures.train_images} training images are few: figures will be rough; label more if you can")
+    if figures.val_images < _FEW_IMAGES:
+        found.append(f"{figures.val_images} validation images are few: which epoch is best is partly chance")
+    for index, images in enumerate(figures.images_with):
+        if images == 0:
+            found.append(f"no training mask holds {figures.classes[index]}: it cannot be learnt")
+        elif images == 1 and figures.train_images > 1:
+            found.append(f"{figures.classes[index]} is in one training image alone: it will hardly be learnt")
+    shorts = np.array(figures.sizes).min(axis=1)
+    if shorts.max() / shorts.min() > _WILD:
+        found.append(f"short sides run from {shorts.min()} to {shorts.max()} pixels; validation brings all to one")
+    if weights is None:
+        found.append("without trained weights expect to need several times as many steps")
+    return tuple(found)
+
+
+def places(choices: Sequence[Choice]) -> dict[str, Any]:
+    """The choices as the nested values of a config."""
+    values: dict[str, Any] = {}
+    for choice in choices:
+        *sections, key = choice.key.split(".")
+        section = values
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = choice.value
+    return values

