@@ -132,19 +132,23 @@ def trials_table(found: "Found") -> None:
     show_table(table, console_on(stderr=False))
 
 
-def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", limit: int = 20) -> None:
-    """Prints the largest classes of each predicted image."""
+MOST_ROWS = 20
+"""Rows of a table that is only a glance."""
+
+
+def shares_table(rows: Sequence[tuple[Path, Sequence[float]]], task: "Task", total: int) -> None:
+    """Prints the largest classes of the first few of some predicted images."""
     table = new_table()
     table.add_column("image", overflow="fold")
     table.add_column("classes", overflow="fold")
-    for source, shares in rows[:limit]:
+    for source, shares in rows:
         largest = sorted(range(len(shares)), key=lambda index: -shares[index])[:5]
         shown = ", ".join(f"{task.classes[index]} {shares[index]:.0%}" for index in largest if shares[index] >= 0.005)
         table.add_row(escape(source.name), escape(shown))
     console = console_on(stderr=True)
     show_table(table, console)
-    if len(rows) > limit:
-        console.print(f"… and {len(rows) - limit} more")
+    if total > len(rows):
+        console.print(f"… and {total - len(rows)} more")
 
 
 def entries_table(entries: "Sequence[Entry]") -> None:
@@ -166,7 +170,7 @@ def entries_table(entries: "Sequence[Entry]") -> None:
 def progress() -> Iterator[Any]:
     """Gives a function (what, done, total) that shows a bar for each kind of work; nothing off a terminal.
 
-    Until it is called first, a line tells that work goes on.
+    Until it is called first, a line tells that work goes on. A total of 0 is one that is not known.
     """
     bars, tasks = _bars(), dict[str, "TaskID"]()
     with ExitStack() as shown, ExitStack() as before:
@@ -177,8 +181,10 @@ def progress() -> Iterator[Any]:
                 before.close()
                 shown.enter_context(bars)
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total or None, rate="")
+            speed = bars.tasks[tasks[what]].speed
+            rate = f"{speed:.3g}/s" if speed else ""
+            bars.update(tasks[what], completed=done, total=total or None, rate=rate)
 
         yield show
 
@@ -208,6 +214,7 @@ def _bars() -> "Progress":
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(bar_width=max(min(28, console.width - 52), 8)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("left", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from segcli.errors import DataError, FileProblem, SegError, UsageError
+
+_UMASK = threading.Lock()
 
 
 def cache_folder() -> Path:
@@ -49,19 +52,21 @@ def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False, staging: Path | None = None) -> Iterator[Path]:
     """Gives a temporary file to write; it takes the place of `path` when the block ends without an error.
 
     Args:
         path: the file to make or to replace.
         durable: wait until the disk holds it, so that not even a power cut leaves half of it.
+        staging: an existing folder on the same disk for the temporary file, where what a killed process leaves is
+            found at once; None puts it beside `path`.
 
     Raises:
         SegError: if the place cannot be written, or the disk is full.
     """
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        descriptor, name = tempfile.mkstemp(dir=staging or path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
         os.close(descriptor)
         staged = Path(name)
         try:
@@ -189,6 +194,7 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK:  # which can be read only by setting it; two threads at once would lose it
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -1,16 +1,25 @@
-"""Prediction on files: images and folders in, index masks and overlays out."""
+"""From sources to products: read ahead by threads, computed in batches, written by threads, told in order."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from segcli.engine.prediction.predictor import Predictor, predict_mask
-from segcli.engine.prediction.sinks import PRODUCTS, write_product
-from segcli.engine.prediction.sources import Found
+from segcli.engine.arrays import operations
+from segcli.engine.prediction.journal import Journal
+from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.reading import Chunk, read_ahead
+from segcli.engine.prediction.sinks.base import Prediction, Sink
+from segcli.engine.prediction.streams import Item
 from segcli.errors import DataError
-from segcli.io.images import read_image
+from segcli.io.images import Mask, Pixels
+
+CONFIDENCE, PROBABILITIES = "confidence", "probabilities"
 
 
 @dataclass(frozen=True)
@@ -18,38 +27,232 @@ class Predicted:
     """An image and what was made of it.
 
     Attributes:
-        source: the image.
+        item: the image.
         files: what was written.
         shares: each class's share (0…1) of the pixels.
     """
 
-    source: Path
+    item: Item
     files: tuple[Path, ...]
     shares: tuple[float, ...]
 
 
-def predict_files(
-    predictor: Predictor, images: Sequence[Found], output: Path, products: Sequence[str] = PRODUCTS
-) -> Iterator[Predicted | DataError]:
-    """Predicts each image and writes what is asked for, below one folder a product.
+@dataclass(frozen=True)
+class Work:
+    """How much is done at a time.
 
-    An image that cannot be read gives its error, and the others go on.
+    Attributes:
+        batch_size: images that go through the network together, where they are of one size.
+        workers: threads that read, and as many that write.
+        min_confidence: pixels whose likeliest class has a smaller probability are ignored.
+    """
+
+    batch_size: int
+    workers: int
+    min_confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What is computed of some images, on the device, in the arrays of the model's library.
+
+    Attributes:
+        labels: N×H×W.
+        confidence: N×H×W uint8, the probability of the likeliest class as 0…255; None where nobody asked.
+        probabilities: N×C×H×W float32; None likewise.
+    """
+
+    labels: Any
+    confidence: Any = None
+    probabilities: Any = None
+
+    def on_host(self, ignore_index: int, min_confidence: float) -> tuple[Mask, Any, Any]:
+        """Labels, with the ignore index where they are unsure, confidence and probabilities; waits for them."""
+        ops = operations(self.labels)
+        labels = ops.to_numpy(self.labels)
+        others = [None if array is None else ops.to_numpy(array) for array in (self.confidence, self.probabilities)]
+        if min_confidence > 0:
+            wide = ignore_index > np.iinfo(labels.dtype).max
+            labels = labels.astype(np.uint16) if wide else labels.copy()
+            labels[others[0] < 255 * min_confidence] = ignore_index
+        return labels, *others
+
+
+def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] = frozenset()) -> Computed:
+    """Computes what is asked for of images (N×H×W×3 uint8 RGB, of one size); does not wait for the device.
 
     Args:
         predictor: the model.
-        images: what to predict.
-        output: the folder to write to.
-        products: of `masks` (index PNG with palette) and `overlays` (JPEG).
+        images: of one size.
+        needs: of `confidence` and `probabilities`, what is to leave the device beside the labels.
     """
-    for item in images:
-        try:
-            image = read_image(item.path)
-        except DataError as error:
-            yield error
-            continue
-        mask = predict_mask(predictor, image)
-        files = tuple(
-            write_product(product, output, item.name, image, mask, predictor.card.task) for product in products
+    logits = predictor(images)
+    ops = operations(logits)
+    return Computed(
+        ops.labels(logits),
+        ops.confidence(logits) if CONFIDENCE in needs else None,
+        ops.softmax(logits) if PROBABILITIES in needs else None,
+    )
+
+
+def predict_items(
+    predictor: Predictor, items: Iterable[Item], sinks: Mapping[str, Sink], work: Work, journal: Journal | None
+) -> Iterator[Predicted | DataError]:
+    """Predicts images and writes their products; what the sinks have in common is left to `finish`.
+
+    An image that cannot be used gives its error, and the others go on. Whenever this is stopped, each file is whole
+    or not there, and the journal holds no image whose files are not.
+
+    Args:
+        predictor: the model.
+        items: what to predict; walked by a thread of its own.
+        sinks: what to write, by name.
+        work: how much at a time.
+        journal: what is done already is left out of, and what gets done is added to; None keeps none.
+
+    Raises:
+        SegError: if a product cannot be written.
+    """
+    needs = frozenset({CONFIDENCE} if work.min_confidence > 0 else ()).union(*(sink.needs for sink in sinks.values()))
+    is_done = journal.holds if journal else _never
+    task = predictor.card.task
+    with ExitStack() as stack:
+        launch = stack.enter_context(_launcher(predictor, needs))
+        chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done))
+        writers = stack.enter_context(_threads(work.workers))
+        waiting: deque[tuple[Item, Future[_Written] | DataError]] = deque()
+        launched = (chunk and _Launched.of(chunk, launch) for chunk in chunks)
+        for computed in _ahead(launched, predictor.concurrency):
+            for item, found in computed.predictions(task.ignore_index, work.min_confidence) if computed else ():
+                failed = isinstance(found, DataError)
+                waiting.append((item, found if failed else writers.submit(_write, found, sinks, task.num_classes)))
+            most = 2 * work.workers + work.batch_size if computed else 0
+            while len(waiting) > most:
+                yield from _told(*waiting.popleft(), sinks, journal)
+        while waiting:
+            yield from _told(*waiting.popleft(), sinks, journal)
+
+
+def finish(sinks: Mapping[str, Sink], journal: Journal | None) -> list[Path]:
+    """Writes what all images have in common; gives files and folders to look at."""
+    written: list[Path] = []
+    for name, sink in sinks.items():
+        written += sink.finish(_reader(journal, name))
+    return written
+
+
+def _reader(journal: Journal | None, sink: str) -> Callable[[], Iterator[Any]]:
+    return (lambda: iter(())) if journal is None else (lambda: journal.records(sink))
+
+
+def _never(item: Item) -> bool:
+    return False
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end what they have begun, and nothing else, when the block is left."""
+    pool = ThreadPoolExecutor(number, "writing")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_Launch = Callable[[Pixels], Callable[[], Computed]]
+"""Begins to compute images of one size; what it gives waits for that."""
+
+
+@contextmanager
+def _launcher(predictor: Predictor, needs: frozenset[str]) -> Iterator[_Launch]:
+    """Computes one batch after the other, or as many side by side as suits the predictor."""
+    if predictor.concurrency == 1:
+
+        def launch(images: Pixels) -> Callable[[], Computed]:
+            computed = predict_images(predictor, images, needs)
+            return lambda: computed
+
+        yield launch
+        return
+    # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
+    from segcli.engine.device import threads_side_by_side
+
+    with threads_side_by_side(predictor.concurrency) as pool:
+        yield lambda images: pool.submit(predict_images, predictor, images, needs).result
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A chunk whose batches are being computed, each with the places of its images in the chunk."""
+
+    chunk: Chunk
+    batches: list[tuple[list[int], Callable[[], Computed]]]
+
+    @classmethod
+    def of(cls, chunk: Chunk, launch: _Launch) -> "_Launched":
+        """Launches a batch for each size of image in a chunk."""
+        images = {place: image for place, (_, image) in enumerate(chunk) if not isinstance(image, DataError)}
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for place, image in images.items():
+            sizes.setdefault(image.shape, []).append(place)
+        return cls(
+            chunk, [(places, launch(np.stack([images[place] for place in places]))) for places in sizes.values()]
         )
-        counts = np.bincount(mask.ravel(), minlength=predictor.card.task.num_classes)
-        yield Predicted(item.path, files, tuple((counts / mask.size).tolist()))
+
+    def predictions(self, ignore_index: int, min_confidence: float) -> Iterator[tuple[Item, Prediction | DataError]]:
+        """What came of each item of the chunk, in order; waits for the device."""
+        found: dict[int, tuple[Any, ...]] = {}
+        for places, computed in self.batches:
+            arrays = computed().on_host(ignore_index, min_confidence)
+            for row, place in enumerate(places):
+                found[place] = tuple(None if array is None else array[row] for array in arrays)
+        for place, (item, image) in enumerate(self.chunk):
+            yield item, image if isinstance(image, DataError) else Prediction(item, image, *found[place])
+
+
+def _ahead(launches: Iterator[_Launched | None], number: int) -> Iterator[_Launched | None]:
+    """Gives each launched chunk once some more are launched, or would have to be waited for."""
+    waiting: deque[_Launched] = deque()
+    for launched in launches:
+        if launched is not None:
+            waiting.append(launched)
+        while len(waiting) > (number if launched else 0):
+            yield waiting.popleft()
+        if launched is None:
+            yield None
+    yield from waiting
+
+
+@dataclass(frozen=True)
+class _Written:
+    files: tuple[Path, ...]
+    records: Mapping[str, Any]
+    shares: tuple[float, ...]
+
+
+def _write(prediction: Prediction, sinks: Mapping[str, Sink], num_classes: int) -> _Written:
+    records = {name: sink.write(prediction) for name, sink in sinks.items()}
+    files = tuple(path for sink in sinks.values() for path in sink.files(prediction.item.name))
+    counts = np.bincount(prediction.labels.ravel(), minlength=num_classes)[:num_classes]
+    return _Written(
+        files,
+        {name: record for name, record in records.items() if record is not None},
+        tuple((counts / prediction.labels.size).tolist()),
+    )
+
+
+def _told(
+    item: Item, outcome: "Future[_Written] | DataError", sinks: Mapping[str, Sink], journal: Journal | None
+) -> Iterator[Predicted | DataError]:
+    if isinstance(outcome, DataError):
+        yield outcome
+        return
+    try:
+        written = outcome.result()
+    except DataError as error:  # of a product that this image cannot have
+        yield error
+        return
+    if journal is None or journal.add(item, written.records):
+        for name, sink in sinks.items():
+            sink.add(written.records.get(name))
+    yield Predicted(item, written.files, written.shares)

@@ -1,0 +1,63 @@
+"""geojson: a file an image, with polygons in longitude and latitude; for georeferenced images."""
+
+import json
+import warnings
+from functools import partial
+from typing import Any
+
+from segcli.engine.prediction.sinks.annotated import regions_of
+from segcli.engine.prediction.sinks.base import FileEach, Plan, Prediction
+from segcli.errors import DataError, UsageError
+
+
+def open_sink(plan: Plan) -> FileEach:
+    """geojson/NAME.geojson.
+
+    Raises:
+        UsageError: if rasterio is not installed.
+    """
+    try:
+        import rasterio  # noqa: F401
+    except ImportError:
+        raise UsageError("--save geojson needs rasterio; install it with: pip install 'segcli[geo]'") from None
+    return FileEach(plan, "geojson", ".geojson", partial(_encode, plan))
+
+
+def _encode(plan: Plan, found: Prediction) -> bytes:
+    from rasterio.warp import transform_geom
+
+    system, transform = _reference(found)
+    features = []
+    for label, region in regions_of(found, plan):
+        rings = [[transform * point for point in [*ring, ring[0]]] for ring in (region.outer, *region.holes)]
+        geometry = {"type": "Polygon", "coordinates": rings}
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"class": label, "index": region.label, "pixels": region.pixels},
+                "geometry": transform_geom(system, "EPSG:4326", geometry),
+            }
+        )
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+def _reference(found: Prediction) -> tuple[Any, Any]:
+    """The coordinate system of an image, and what maps its pixels into it."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+    problem = DataError(
+        f"{found.item.origin} is not georeferenced; --save geojson writes longitude and latitude, never pixels "
+        f"(coco, labelme and cvat do)"
+    )
+    if found.item.path is None:
+        raise problem
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(found.item.path) as image:
+                if image.crs is None or (image.height, image.width) != found.labels.shape:
+                    raise problem
+                return image.crs, image.transform
+    except RasterioIOError:
+        raise problem from None
