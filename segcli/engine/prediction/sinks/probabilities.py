@@ -31,7 +31,7 @@ def _given(found: Prediction) -> Floats:
     return found.probabilities
 
 
-def _npy(values: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def _npy(values: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
