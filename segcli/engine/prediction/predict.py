@@ -1,7 +1,7 @@
 """From sources to products: read ahead by threads, computed in batches, written by threads, told in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -70,12 +70,13 @@ class Computed:
         """Labels, with the ignore index where they are unsure, confidence and probabilities; waits for them."""
         ops = operations(self.labels)
         labels = ops.to_numpy(self.labels)
-        others = [None if array is None else ops.to_numpy(array) for array in (self.confidence, self.probabilities)]
-        if min_confidence > 0:
+        confidence = None if self.confidence is None else ops.to_numpy(self.confidence)
+        probabilities = None if self.probabilities is None else ops.to_numpy(self.probabilities)
+        if confidence is not None and min_confidence > 0:
             wide = ignore_index > np.iinfo(labels.dtype).max
             labels = labels.astype(np.uint16) if wide else labels.copy()
-            labels[others[0] < 255 * min_confidence] = ignore_index
-        return labels, *others
+            labels[confidence < 255 * min_confidence] = ignore_index
+        return labels, confidence, probabilities
 
 
 def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] = frozenset()) -> Computed:
@@ -97,7 +98,7 @@ def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] =
 
 def predict_items(
     predictor: Predictor, items: Iterable[Item], sinks: Mapping[str, Sink], work: Work, journal: Journal | None
-) -> Iterator[Predicted | DataError]:
+) -> Generator[Predicted | DataError, None, None]:
     """Predicts images and writes their products; what the sinks have in common is left to `finish`.
 
     An image that cannot be used gives its error, and the others go on. Whenever this is stopped, each file is whole
@@ -121,11 +122,13 @@ def predict_items(
         chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done))
         writers = stack.enter_context(_threads(work.workers))
         waiting: deque[tuple[Item, Future[_Written] | DataError]] = deque()
-        launched = (chunk and _Launched.of(chunk, launch) for chunk in chunks)
+        launched = (None if chunk is None else _Launched.of(chunk, launch) for chunk in chunks)
         for computed in _ahead(launched, predictor.concurrency):
             for item, found in computed.predictions(task.ignore_index, work.min_confidence) if computed else ():
-                failed = isinstance(found, DataError)
-                waiting.append((item, found if failed else writers.submit(_write, found, sinks, task.num_classes)))
+                if isinstance(found, DataError):
+                    waiting.append((item, found))
+                else:
+                    waiting.append((item, writers.submit(_write, found, sinks, task.num_classes)))
             most = 2 * work.workers + work.batch_size if computed else 0
             while len(waiting) > most:
                 yield from _told(*waiting.popleft(), sinks, journal)

@@ -4,6 +4,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segcli.engine.prediction.sinks.annotated import regions_of
 from segcli.engine.prediction.sinks.base import FileEach, Plan, Prediction
@@ -21,7 +22,7 @@ def _encode(plan: Plan, folder: Path, found: Prediction) -> bytes:
     item, (height, width) = found.item, found.labels.shape
     place = (folder / item.name).parent
     image = item.file_name if item.path is None else Path(os.path.relpath(item.path, place)).as_posix()
-    shapes = [
+    shapes: list[dict[str, Any]] = [
         {"label": label, "points": region.joined(), "group_id": None, "shape_type": "polygon", "flags": {}}
         for label, region in regions_of(found, plan, with_ignored=True)
     ]
