@@ -27,14 +27,18 @@ from segcli.datasets.open import open_dataset
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.device import autocast, pick_device, pick_precision
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.prediction.predict import predict_files
+from segcli.engine.prediction.journal import output_of
+from segcli.engine.prediction.predict import Work, predict_items
 from segcli.engine.prediction.predictor import Predictor
-from segcli.engine.prediction.sources import find_sources
+from segcli.engine.prediction.sinks import open_sinks
+from segcli.engine.prediction.sinks.base import Plan
+from segcli.engine.prediction.sources import Reading, open_sources
 from segcli.engine.prediction.tta import find_policy, with_policy
 from segcli.engine.training.loop import Trainer
 from segcli.io.bundle import load_bundle, save_bundle
 from segcli.io.card import ModelCard
 from segcli.io.images import write_image, write_mask
+from segcli.parallel import available_cores
 from segcli.task import Task
 
 
@@ -246,8 +250,13 @@ def write_bundle(home: Path, dataset: dict[str, str], num_classes: int, scale: S
 
 def written(predictor: Predictor, home: Path) -> None:
     """Predicts all images of a folder, masks written."""
-    for _ in predict_files(predictor, find_sources([home / "images"]), home / "out", ["masks"]):
-        pass
+    plan = Plan(home / "out", predictor.card.task)
+    sinks = open_sinks("masks", plan)
+    items = open_sources([str(home / "images")], Reading())
+    work = Work(predictor.batch_size, min(available_cores(), 8))
+    with output_of(plan, sinks, {}, resume=False) as journal:
+        for _ in predict_items(predictor, items, sinks, work, journal):
+            pass
 
 
 if __name__ == "__main__":

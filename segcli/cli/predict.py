@@ -58,7 +58,7 @@ EXAMPLES = help.examples(
     "seg predict drive.mp4 -m model.onnx --save video -o out",
     "seg predict photos/ --save coco,labelme --min-confidence 0.5  # to be corrected by hand",
     "seg predict huge/ --save masks --shard 2/8 --resume -o out  # the second of eight machines",
-    "seg predict - --save ndjson  # names on stdin; a line of JSON an image on stdout",
+    "seg predict - --save ndjson  # the names come on stdin",
 )
 
 

@@ -70,9 +70,9 @@ class Computed:
         """Labels, with the ignore index where they are unsure, confidence and probabilities; waits for them."""
         ops = operations(self.labels)
         labels = ops.to_numpy(self.labels)
-        confidence: Any = None if self.confidence is None else ops.to_numpy(self.confidence)
-        probabilities: Any = None if self.probabilities is None else ops.to_numpy(self.probabilities)
-        if min_confidence > 0:
+        confidence = None if self.confidence is None else ops.to_numpy(self.confidence)
+        probabilities = None if self.probabilities is None else ops.to_numpy(self.probabilities)
+        if confidence is not None and min_confidence > 0:
             wide = ignore_index > np.iinfo(labels.dtype).max
             labels = labels.astype(np.uint16) if wide else labels.copy()
             labels[confidence < 255 * min_confidence] = ignore_index
@@ -98,7 +98,7 @@ def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] =
 
 def predict_items(
     predictor: Predictor, items: Iterable[Item], sinks: Mapping[str, Sink], work: Work, journal: Journal | None
-) -> Generator[Predicted | DataError]:
+) -> Generator[Predicted | DataError, None, None]:
     """Predicts images and writes their products; what the sinks have in common is left to `finish`.
 
     An image that cannot be used gives its error, and the others go on. Whenever this is stopped, each file is whole
@@ -122,7 +122,7 @@ def predict_items(
         chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done))
         writers = stack.enter_context(_threads(work.workers))
         waiting: deque[tuple[Item, Future[_Written] | DataError]] = deque()
-        launched = (_Launched.of(chunk, launch) if chunk else None for chunk in chunks)
+        launched = (None if chunk is None else _Launched.of(chunk, launch) for chunk in chunks)
         for computed in _ahead(launched, predictor.concurrency):
             for item, found in computed.predictions(task.ignore_index, work.min_confidence) if computed else ():
                 if isinstance(found, DataError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from segcli.engine.prediction.sinks.annotated import regions_of
 from segcli.engine.prediction.sinks.base import FileEach, Plan, Prediction
+from segcli.engine.prediction.sinks.outlines import Ring
 from segcli.errors import DataError, UsageError
 
 
@@ -19,7 +20,7 @@ def open_sink(plan: Plan) -> FileEach:
     try:
         import rasterio  # noqa: F401
     except ImportError:
-        raise UsageError("--save geojson needs rasterio; install it with: pip install 'segcli[geo]'") from None
+        raise UsageError("--save geojson needs rasterio; install it with: pip install 'segcli[large]'") from None
     return FileEach(plan, "geojson", ".geojson", partial(_encode, plan))
 
 
@@ -29,7 +30,7 @@ def _encode(plan: Plan, found: Prediction) -> bytes:
     system, transform = _reference(found)
     features = []
     for label, region in regions_of(found, plan):
-        rings = [[transform * point for point in [*ring, ring[0]]] for ring in (region.outer, *region.holes)]
+        rings = [_placed([*ring, ring[0]], transform) for ring in (region.outer, *region.holes)]
         geometry = {"type": "Polygon", "coordinates": rings}
         features.append(
             {
@@ -39,6 +40,12 @@ def _encode(plan: Plan, found: Prediction) -> bytes:
             }
         )
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+def _placed(ring: Ring, transform: Any) -> Ring:
+    """Points of an image in its coordinate system, by its affine map."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return [(a * x + b * y + c, d * x + e * y + f) for x, y in ring]
 
 
 def _reference(found: Prediction) -> tuple[Any, Any]:

@@ -156,7 +156,7 @@ def _corners(parts: NDArray[np.int32]) -> NDArray[np.bool_]:
         + (above[:, :-1] != below[:, :-1])
         + (above[:, 1:] != below[:, 1:])
     )
-    corners = np.asarray(meeting > 2)
+    corners: NDArray[np.bool_] = meeting > 2
     corners[[0, 0, -1, -1], [0, -1, 0, -1]] = True
     return corners
 

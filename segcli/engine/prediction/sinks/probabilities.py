@@ -1,8 +1,10 @@
 """probabilities: those of all classes, as float16, or as 8 bits of which 255 is certain."""
 
 import io
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcli.engine.prediction.sinks.base import FileEach, Floats, Plan, Prediction
 
@@ -31,7 +33,7 @@ def _given(found: Prediction) -> Floats:
     return found.probabilities
 
 
-def _npy(values: np.ndarray) -> bytes:
+def _npy(values: NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
