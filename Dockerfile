@@ -36,21 +36,21 @@ RUN uv pip install --no-deps --prefix /opt/code .
 # Nothing but Python, the shared libraries that are loaded, and the packages.
 FROM scratch AS runtime
 LABEL org.opencontainers.image.title="seg runtime" org.opencontainers.image.licenses="MIT"
-ENV PATH=/opt/seg/bin HOME=/work USER=seg
+ENV PATH=/opt/seg/bin HOME=/workspace USER=seg
 COPY --from=runtime-packages /root-of-runtime /
 COPY --from=runtime-packages /opt/seg /opt/seg
 COPY --from=code /opt/code /opt/seg
-WORKDIR /work
+WORKDIR /workspace
 USER 1000:1000
 HEALTHCHECK --interval=5m --timeout=30s CMD ["seg", "--version"]
 CMD ["seg", "--help"]
 
 FROM ${PYTHON} AS whole
-ENV PATH=/opt/seg/bin:$PATH HOME=/work USER=seg
+ENV PATH=/opt/seg/bin:$PATH HOME=/workspace USER=seg
 # Writable for every user, so that `docker run --user` can name the one whose files the results shall be.
-RUN useradd --uid 1000 --home-dir /work --no-create-home seg \
- && install -d -m 1777 /work
-WORKDIR /work
+RUN useradd --uid 1000 --home-dir /workspace --no-create-home seg \
+ && install -d -m 1777 /workspace
+WORKDIR /workspace
 COPY --chown=1000:1000 configs configs
 HEALTHCHECK --interval=5m --timeout=30s CMD ["seg", "--version"]
 CMD ["seg", "--help"]

@@ -10,8 +10,8 @@ library=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 copy() { tar --create --files-from=- 2> /dev/null | tar --extract --directory="$root"; }
 
 mkdir -p "$root/etc"
-install -d -m 1777 "$root/tmp" "$root/work"
-echo 'seg:x:1000:1000::/work:/usr/sbin/nologin' > "$root/etc/passwd"
+install -d -m 1777 "$root/tmp" "$root/workspace"
+echo 'seg:x:1000:1000::/workspace:/usr/sbin/nologin' > "$root/etc/passwd"
 echo 'seg:x:1000:' > "$root/etc/group"
 
 # What the image never uses stays out: the C library that Python's own module of ONNX Runtime holds once more, tests,
