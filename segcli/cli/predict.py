@@ -118,6 +118,19 @@ def predict(
     ] = "1/1",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that fails.", **_WRITES)] = False,
     size: options.Size = None,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            "--tiles",
+            metavar="auto|whole|N|HxW",
+            help="auto cuts images that memory does not hold whole into tiles, whole none, a side all.",
+            **_COMPUTES,
+        ),
+    ] = "auto",
+    overlap: Annotated[
+        float,
+        typer.Option("--overlap", min=0, max=0.75, help="Share of a tile's side that neighbours share.", **_COMPUTES),
+    ] = 0.25,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, help="Images at a time. [default: what suits the device]", **_COMPUTES),
@@ -133,7 +146,9 @@ def predict(
     std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
+    from segcli.engine.prediction.huge import HugeImages
     from segcli.engine.prediction.journal import output_of
+    from segcli.engine.prediction.library import as_tiles_say, parse_tiles
     from segcli.engine.prediction.predict import Work, finish, predict_items
     from segcli.engine.prediction.sinks import open_sinks
     from segcli.engine.prediction.sinks.base import Plan, parse_groups
@@ -144,7 +159,9 @@ def predict(
     reading = Reading(split, sys.stdin)
     items = open_sources(sources, reading)
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
+    untiled = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
+    tiling, tiled = parse_tiles(tiles, overlap), as_tiles_say(untiled, tiles, overlap)
+    predictor = untiled if tiles == "auto" else tiled
     task = predictor.card.task
     products = f"{save},binary" if only and not {"binary", "cutouts"} & set(save.split(",")) else save
     plan = Plan(
@@ -161,12 +178,14 @@ def predict(
     settings = {
         "model": _digest(predictor), "--save": products, "--only": only, "--threshold": threshold,
         "--min-confidence": min_confidence, "--tolerance": tolerance, "--tta": tta_policy or tta, "--size": size,
+        "--tiles": tiles, "--overlap": overlap,
         "--batch-size": work.batch_size, "precision": predictor.precision, "--shard": shard,
     }  # fmt: skip
+    huge = HugeImages(untiled, tiled, tiling) if tiling else None
     outcome = _Outcome()
     with output_of(plan, sinks, settings, resume) as journal:
         wanted = (item for item in items if part.holds(item))
-        with closing(predict_items(predictor, wanted, sinks, work, journal)) as results:
+        with closing(predict_items(predictor, wanted, sinks, work, journal, huge)) as results:
             outcome.watch(results, strict, _count_later(sources, reading) if part.of == 1 else None)
         files = finish(sinks, journal)
         if journal and journal.num_before:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _TURNS = {
 }  # fmt: skip
 _SUBFILE_TYPE = 254  # TIFF tag; its lowest bit marks a smaller copy of another page
 Image.MAX_IMAGE_PIXELS = 1 << 29  # aerial images are large; Pillow refuses twice as many, which is OpenCV's limit
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many as it refuses
 
 
 def find_images(folder: Path) -> list[Path]:

@@ -122,7 +122,12 @@ class Bands(Protocol):
 
 @contextmanager
 def mask_file(
-    path: Path, size: tuple[int, int], palette: Sequence[Colour] = (), deep: bool = False, like: Path | None = None
+    path: Path,
+    size: tuple[int, int],
+    palette: Sequence[Colour] = (),
+    deep: bool = False,
+    like: Path | None = None,
+    staging: Path | None = None,
 ) -> Iterator[Bands]:
     """Opens a mask to be written in bands; it stands in its place when the block ends, whole or not at all.
 
@@ -132,6 +137,7 @@ def mask_file(
         palette: the colours of its values; none for a picture in grey.
         deep: of 16 bits a pixel, which have no palette.
         like: a TIFF file whose place on Earth it takes over, where it has one.
+        staging: where it is made meanwhile, as `replacing` has it.
 
     Raises:
         UsageError: if it is neither, or a TIFF and rasterio is not installed.
@@ -139,7 +145,7 @@ def mask_file(
     """
     if path.suffix.lower() not in {".png", *_TIFF}:
         raise UsageError(f"{path}: masks are written as .png, .tif or .tiff")
-    with replacing(path) as staged:
+    with replacing(path, staging=staging) as staged:
         if path.suffix.lower() == ".png":
             with staged.open("wb") as file:
                 bands = _Png(file, size, palette, deep)

@@ -160,10 +160,15 @@ def as_tiles_say(predictor: Predictor, tiles: str = "auto", overlap: float = 0.2
     Raises:
         UsageError: if it asks for none of them, or for tiles that are too small.
     """
+    tiling = parse_tiles(tiles, overlap)
+    return predictor if tiling is None else with_tiles(predictor, tiling, always=tiles != "auto")
+
+
+def parse_tiles(tiles: str, overlap: float) -> Tiling | None:
+    """The tiles that `auto`, `whole`, `N` or `HxW` asks for; None for `whole`; raises as `as_tiles_say` does."""
     if tiles == "whole":
-        return predictor
-    tiling = Tiling(overlap=overlap) if tiles == "auto" else Tiling.parse(tiles, overlap)
-    return with_tiles(predictor, tiling, always=tiles != "auto")
+        return None
+    return Tiling(overlap=overlap) if tiles == "auto" else Tiling.parse(tiles, overlap)
 
 
 def _pixels(image: ImageLike) -> Pixels:

@@ -5,17 +5,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segcli.engine.arrays import operations
+from segcli.engine.prediction.huge import Huge, HugeImages
 from segcli.engine.prediction.journal import Journal
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.reading import Chunk, read_ahead
 from segcli.engine.prediction.sinks.base import Prediction, Sink
 from segcli.engine.prediction.streams import Item
+from segcli.engine.prediction.tiles import SURELY_FITS, fits
 from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels
 
@@ -97,7 +100,12 @@ def predict_images(predictor: Predictor, images: Pixels, needs: frozenset[str] =
 
 
 def predict_items(
-    predictor: Predictor, items: Iterable[Item], sinks: Mapping[str, Sink], work: Work, journal: Journal | None
+    predictor: Predictor,
+    items: Iterable[Item],
+    sinks: Mapping[str, Sink],
+    work: Work,
+    journal: Journal | None,
+    huge: HugeImages | None = None,
 ) -> Generator[Predicted | DataError, None, None]:
     """Predicts images and writes their products; what the sinks have in common is left to `finish`.
 
@@ -110,6 +118,7 @@ def predict_items(
         sinks: what to write, by name.
         work: how much at a time.
         journal: what is done already is left out of, and what gets done is added to; None keeps none.
+        huge: predicts images that memory does not hold whole; None predicts every image whole.
 
     Raises:
         SegError: if a product cannot be written.
@@ -118,15 +127,19 @@ def predict_items(
     is_done = journal.holds if journal else _never
     task = predictor.card.task
     with ExitStack() as stack:
-        launch = stack.enter_context(_launcher(predictor, needs))
-        chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done))
+        launch = stack.enter_context(_launcher(predictor, needs, huge))
+        read = huge.read if huge else _read
+        chunks = stack.enter_context(read_ahead(items, work.batch_size, work.workers, is_done, read))
         writers = stack.enter_context(_threads(work.workers))
-        waiting: deque[tuple[Item, Future[_Written] | DataError]] = deque()
+        waiting: deque[tuple[Item, _Outcome]] = deque()
         launched = (None if chunk is None else _Launched.of(chunk, launch) for chunk in chunks)
         for computed in _ahead(launched, predictor.concurrency):
             for item, found in computed.predictions(task.ignore_index, work.min_confidence) if computed else ():
                 if isinstance(found, DataError):
                     waiting.append((item, found))
+                elif isinstance(found, Huge):
+                    assert huge is not None
+                    waiting.append((item, _write_huge(found, item, huge, sinks, work)))
                 else:
                     waiting.append((item, writers.submit(_write, found, sinks, task.num_classes)))
             most = 2 * work.workers + work.batch_size if computed else 0
@@ -152,6 +165,10 @@ def _never(item: Item) -> bool:
     return False
 
 
+def _read(item: Item) -> Pixels:
+    return item.read()
+
+
 @contextmanager
 def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that end what they have begun, and nothing else, when the block is left."""
@@ -167,21 +184,28 @@ _Launch = Callable[[Pixels], Callable[[], Computed]]
 
 
 @contextmanager
-def _launcher(predictor: Predictor, needs: frozenset[str]) -> Iterator[_Launch]:
-    """Computes one batch after the other, or as many side by side as suits the predictor."""
-    if predictor.concurrency == 1:
+def _launcher(predictor: Predictor, needs: frozenset[str], huge: HugeImages | None) -> Iterator[_Launch]:
+    """Computes one batch after the other, or as many side by side as suits the predictor.
+
+    What does not fit whole is computed in tiles, and only when it is waited for: those are computed side by side.
+    """
+    with ExitStack() as stack:
+        pool: ThreadPoolExecutor | None = None
+        if predictor.concurrency > 1:
+            # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
+            from segcli.engine.device import threads_side_by_side
+
+            pool = stack.enter_context(threads_side_by_side(predictor.concurrency))
 
         def launch(images: Pixels) -> Callable[[], Computed]:
+            if huge and not fits(predictor, *images.shape[1:3]):
+                return partial(predict_images, huge.tiled, images, needs)
+            if pool is not None:
+                return pool.submit(predict_images, predictor, images, needs).result
             computed = predict_images(predictor, images, needs)
             return lambda: computed
 
         yield launch
-        return
-    # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
-    from segcli.engine.device import threads_side_by_side
-
-    with threads_side_by_side(predictor.concurrency) as pool:
-        yield lambda images: pool.submit(predict_images, predictor, images, needs).result
 
 
 @dataclass(frozen=True)
@@ -193,16 +217,19 @@ class _Launched:
 
     @classmethod
     def of(cls, chunk: Chunk, launch: _Launch) -> "_Launched":
-        """Launches a batch for each size of image in a chunk."""
-        images = {place: image for place, (_, image) in enumerate(chunk) if not isinstance(image, DataError)}
+        """Launches a batch for each size of image in a chunk; images that are large go alone."""
+        images = {place: image for place, (_, image) in enumerate(chunk) if isinstance(image, np.ndarray)}
         sizes: dict[tuple[int, ...], list[int]] = {}
         for place, image in images.items():
-            sizes.setdefault(image.shape, []).append(place)
+            large = image.size > 3 * SURELY_FITS
+            sizes.setdefault((*image.shape, place if large else -1), []).append(place)
         return cls(
             chunk, [(places, launch(np.stack([images[place] for place in places]))) for places in sizes.values()]
         )
 
-    def predictions(self, ignore_index: int, min_confidence: float) -> Iterator[tuple[Item, Prediction | DataError]]:
+    def predictions(
+        self, ignore_index: int, min_confidence: float
+    ) -> Iterator[tuple[Item, Prediction | Huge | DataError]]:
         """What came of each item of the chunk, in order; waits for the device."""
         found: dict[int, tuple[Any, ...]] = {}
         for places, computed in self.batches:
@@ -210,7 +237,7 @@ class _Launched:
             for row, place in enumerate(places):
                 found[place] = tuple(None if array is None else array[row] for array in arrays)
         for place, (item, image) in enumerate(self.chunk):
-            yield item, image if isinstance(image, DataError) else Prediction(item, image, *found[place])
+            yield item, Prediction(item, image, *found[place]) if isinstance(image, np.ndarray) else image
 
 
 def _ahead(launches: Iterator[_Launched | None], number: int) -> Iterator[_Launched | None]:
@@ -233,25 +260,42 @@ class _Written:
     shares: tuple[float, ...]
 
 
+_Outcome = Future[_Written] | _Written | DataError
+"""What comes of an image: what is written of it, now or soon, or why nothing is."""
+
+
 def _write(prediction: Prediction, sinks: Mapping[str, Sink], num_classes: int) -> _Written:
     records = {name: sink.write(prediction) for name, sink in sinks.items()}
-    files = tuple(path for sink in sinks.values() for path in sink.files(prediction.item.name))
     counts = np.bincount(prediction.labels.ravel(), minlength=num_classes)[:num_classes]
     return _Written(
-        files,
+        _files(prediction.item, sinks),
         {name: record for name, record in records.items() if record is not None},
         tuple((counts / prediction.labels.size).tolist()),
     )
 
 
+def _write_huge(
+    image: Huge, item: Item, images: HugeImages, sinks: Mapping[str, Sink], work: Work
+) -> _Written | DataError:
+    try:
+        shares = images.write(image, item.name, sinks, work.min_confidence)
+    except DataError as error:
+        return error
+    return _Written(_files(item, sinks), {}, tuple(shares.tolist()))
+
+
+def _files(item: Item, sinks: Mapping[str, Sink]) -> tuple[Path, ...]:
+    return tuple(path for sink in sinks.values() for path in sink.files(item.name))
+
+
 def _told(
-    item: Item, outcome: "Future[_Written] | DataError", sinks: Mapping[str, Sink], journal: Journal | None
+    item: Item, outcome: _Outcome, sinks: Mapping[str, Sink], journal: Journal | None
 ) -> Iterator[Predicted | DataError]:
     if isinstance(outcome, DataError):
         yield outcome
         return
     try:
-        written = outcome.result()
+        written = outcome if isinstance(outcome, _Written) else outcome.result()
     except DataError as error:  # of a product that this image cannot have
         yield error
         return

@@ -7,20 +7,22 @@ from contextlib import contextmanager
 from itertools import islice
 from queue import Empty, Full, Queue
 
+from segcli.engine.prediction.huge import Huge
 from segcli.engine.prediction.streams import Item
 from segcli.errors import DataError
 from segcli.io.images import Pixels
 
-Chunk = list[tuple[Item, Pixels | DataError]]
+Image = Pixels | Huge
+Chunk = list[tuple[Item, Image | DataError]]
 """Items, and the image of each or why there is none."""
 
-_Waiting = list[tuple[Item, "Future[Pixels]"]]
+_Waiting = list[tuple[Item, "Future[Image]"]]
 _POLL = 0.1  # seconds until a thread that waits looks whether it is still needed
 
 
 @contextmanager
 def read_ahead(
-    items: Iterable[Item], size: int, workers: int, done: Callable[[Item], bool]
+    items: Iterable[Item], size: int, workers: int, done: Callable[[Item], bool], read: Callable[[Item], Image]
 ) -> Iterator[Iterator[Chunk | None]]:
     """Gives the items in chunks of a size, read.
 
@@ -32,6 +34,7 @@ def read_ahead(
         size: items a chunk.
         workers: threads that read.
         done: tells items that need not be read again; a chunk of such items alone is left out.
+        read: reads an item.
 
     Yields:
         An iterator over chunks; None tells that the next one will take a while. It raises what walking the items does.
@@ -52,7 +55,7 @@ def read_ahead(
             walk = iter(items)
             while not stopped.is_set() and (chunk := list(islice(walk, size))):
                 if not all(map(done, chunk)):
-                    put([(item, readers.submit(item.read)) for item in chunk])
+                    put([(item, readers.submit(read, item)) for item in chunk])
             put(None)
         except BaseException as error:  # raised again where the chunks are taken
             put(error)
@@ -82,7 +85,7 @@ def _chunks(waiting: "Queue[_Waiting | BaseException | None]") -> Iterator[Chunk
         yield [(item, _result(image)) for item, image in chunk]
 
 
-def _result(image: "Future[Pixels]") -> Pixels | DataError:
+def _result(image: "Future[Image]") -> Image | DataError:
     try:
         return image.result()
     except DataError as error:

@@ -18,13 +18,16 @@ from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
 from segcli.io.images import Pixels
 
+SURELY_FITS = 1 << 22
+"""Pixels of an image that any machine computes whole."""
+
 Read = Callable[["Span", "Span"], Pixels]
 """Reads the tile (h×w×3) of a span of rows and one of columns."""
 
 _STEP = 32  # tiles begin at its multiples, where networks that halve five times would halve a whole image too
 _SIGMA = 1 / 8  # of a tile's side
-_SURELY_FITS = 1 << 22  # pixels of an image that any machine computes whole
 _BYTES_A_PIXEL = 2048  # that a network takes on its way, beside the logits: what a Unet++ on a resnet50 needs
+_BYTES_A_PIXEL_IN_TILES = 64  # that an image, its labels and a picture of both take
 _SHARE = 0.5  # of the free memory that an image may take
 
 
@@ -240,14 +243,24 @@ def _reading(image: Pixels) -> Read:
 
 
 def fits(predictor: Predictor, height: int, width: int) -> bool:
-    """Whether an image of a height and width can be computed whole in half of the memory that is free.
+    """Whether an image of a height and width can be computed whole in half of the memory that is free."""
+    return _has_room(predictor, height * width, _BYTES_A_PIXEL)
 
-    What tells where it is computed, and so how much is free there, are the logits of a few pixels.
+
+def fits_in_tiles(predictor: Predictor, num_pixels: int) -> bool:
+    """Whether an image of some pixels can be computed in tiles that are put together, and drawn, in as much."""
+    return _has_room(predictor, num_pixels, _BYTES_A_PIXEL_IN_TILES)
+
+
+def _has_room(predictor: Predictor, num_pixels: int, each: int) -> bool:
+    """Whether pixels of some bytes each, and their logits, have room where the model computes.
+
+    What tells where that is, and so how much is free there, are the logits of a few pixels.
     """
-    if height * width <= _SURELY_FITS:
+    if num_pixels <= SURELY_FITS:
         return True
     logits = predictor(np.zeros((1, 64, 64, 3), np.uint8))
-    needed = height * width * (_BYTES_A_PIXEL + 3 * 4 * logits.shape[1])
+    needed = num_pixels * (each + 3 * 4 * logits.shape[1])
     return bool(needed <= _SHARE * operations(logits).free_memory(logits))
 
 
