@@ -1,129 +1,142 @@
-"""How fast `seg predict` is from files to files, beside what computes it alone.
+"""How much of a model's own speed is left when images are read and masks are written: `seg predict` beside the model.
 
-python benchmarks/prediction_speed.py MODEL IMAGES [--number 300] [--save masks] [--workers N]
+    python benchmarks/prediction_speed.py data/camvid/images/train -m model.onnx -m runs/camvid/best -n 300
 
-MODEL is a bundle, whose forward alone is the measure, or an .onnx file, whose measure is a bare ONNX Runtime session;
-both get the same images decoded before the clock starts. IMAGES is a folder of images. Measured in turns, twice; the
-better round counts. Stages are measured alone, one image after the other.
+For each model, in turns: the model alone on images that are decoded and of its size already (for an ONNX file, ONNX
+Runtime's own session, one image a call; for a bundle, the network's batches, as many side by side as suits it), and all
+of `seg predict --save masks`. Then each other stage alone. A session that has computed goes on spinning beside others,
+so give one model a process where it counts.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from segcli.engine.arrays import operations
 from segcli.engine.prediction.journal import output_of
 from segcli.engine.prediction.load import load_predictor
-from segcli.engine.prediction.predict import Work, finish, predict_images, predict_items
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.predict import Predicted, Work, finish, predict_items
+from segcli.engine.prediction.predictor import Predictor, each_batch
+from segcli.engine.prediction.resizing import Resizing, resize_images
 from segcli.engine.prediction.sinks import open_sinks
-from segcli.engine.prediction.sinks.base import Plan, Prediction
+from segcli.engine.prediction.sinks.base import Plan
 from segcli.engine.prediction.sources import Reading, open_sources
-from segcli.engine.prediction.streams import Item
+from segcli.io.images import Pixels, encode_mask, find_images, read_image
 from segcli.parallel import available_cores
 
-ROUNDS = 2
-WARM = 3  # images before the clock starts
+Images = Sequence[tuple[Path, Pixels]]
+Arrays = Sequence[Pixels]
+"""Batches of one image, 1×H×W×3."""
 
 
 def main() -> None:
-    """Prints a table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model", type=Path)
-    parser.add_argument("images")
-    parser.add_argument("--number", type=int, default=300)
-    parser.add_argument("--save", default="masks")
-    parser.add_argument("--workers", type=int, default=available_cores())
+    """Prints a table for each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="a folder of images of one size")
+    parser.add_argument("-m", "--model", type=Path, action="append", required=True)
+    parser.add_argument("-n", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
-    predictor = load_predictor(given.model)
-    items = list(islice(open_sources([given.images], Reading()), given.number))
-    images = [item.read() for item in items]
-    work = Work(predictor.batch_size, given.workers)
-    alone = bare(given.model, predictor)
+    paths = find_images(given.images)[: given.n]
+    images = [(path, read_image(path)) for path in paths]
+    height, width = images[0][1].shape[:2]
+    print(f"{len(images)} images of {width}×{height}, {available_cores()} cores")
+    for model in given.model:
+        measure(model, images, given.rounds)
+
+
+def measure(model: Path, images: Images, rounds: int) -> None:
+    """Measures a model beside what is made of it, in turns; of each the fastest round counts."""
+    predictor = load_predictor(model)
+    size = predictor.card.inference.network_size(*images[0][1].shape[:2])
+    shown = [resize_images(image[None], size) for _, image in images]
+    alone = bare_onnx(model) if model.suffix == ".onnx" else forward(predictor)
+    stages = {"model alone": lambda: alone(shown), "seg predict": lambda: predict(predictor, images)}
+    alone(shown[:4])
+    predict(predictor, images[:4])
+    seconds: dict[str, list[float]] = {name: [] for name in stages}
+    for _ in range(rounds):
+        for name, stage in stages.items():
+            seconds[name].append(timed(stage))
+    best = {name: min(values) for name, values in seconds.items()} | other_stages(predictor, images, size)
+    print(f"\n{model} ({predictor.precision}, sees {size[1]}×{size[0]})")
+    for name, value in best.items():
+        print(f"  {name:<12} {1000 * value / len(images):8.2f} ms an image")
+    print(f"  seg predict has {best['model alone'] / best['seg predict']:.3f} of the model's speed", flush=True)
+
+
+def other_stages(predictor: Predictor, images: Images, size: tuple[int, int]) -> dict[str, float]:
+    """Seconds of each other stage, one after the other in one thread."""
+    logits = predictor(images[0][1][None])
+    ops = operations(logits)
+    mask = ops.to_numpy(ops.labels(logits))[0]
+    small = ops.resize(logits, size)
     with tempfile.TemporaryDirectory() as folder:
-        for image in images[:WARM]:
-            alone(image)
-        rounds = [
-            (
-                seconds(lambda: [alone(image) for image in images]),
-                end_to_end(predictor, items, given.save, work, folder),
+
+        def write(place: int) -> None:
+            content = encode_mask(mask, predictor.card.task.palette)
+            (Path(folder) / f"{place}.png").write_bytes(content)
+
+        return {
+            "reading": timed(lambda: [read_image(path) for path, _ in images]),
+            "resizing": timed(lambda: [resize_images(image[None], size) for _, image in images]),
+            "and back": timed(lambda: [ops.resize(small, mask.shape) for _ in images]),
+            "labels": timed(lambda: [ops.to_numpy(ops.labels(logits)) for _ in images]),
+            "writing": timed(lambda: [write(place) for place in range(len(images))]),
+        }
+
+
+def bare_onnx(model: Path) -> Callable[[Arrays], None]:
+    """ONNX Runtime's session as its own documentation shows it."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (argument,) = session.get_inputs()
+
+    def run(arrays: Arrays) -> None:
+        for array in arrays:
+            session.run(None, {argument.name: array.transpose(0, 3, 1, 2)})
+
+    return run
+
+
+def forward(predictor: Predictor) -> Callable[[Arrays], None]:
+    """The network's own batches, as many side by side as suits it, each waited for."""
+    network = predictor.inner if isinstance(predictor, Resizing) else predictor
+
+    def run(arrays: Arrays) -> None:
+        starts = range(0, len(arrays), network.batch_size)
+        batches = ((None, np.concatenate(arrays[start : start + network.batch_size])) for start in starts)
+        for _, logits in each_batch(network, batches):
+            operations(logits).to_numpy(logits[:, 0, 0, 0])
+
+    return run
+
+
+def predict(predictor: Predictor, images: Images) -> None:
+    """All that `seg predict --save masks` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(Path(folder), predictor.card.task)
+        sinks = open_sinks("masks", plan)
+        work = Work(predictor.batch_size, min(available_cores(), 8))
+        with output_of(plan, sinks, {}, False) as journal:
+            items = open_sources([str(path) for path, _ in images], Reading())
+            done = sum(
+                isinstance(result, Predicted) for result in predict_items(predictor, items, sinks, work, journal)
             )
-            for _ in range(ROUNDS)
-        ]
-        stages = in_stages(predictor, items, images, given.save, Path(folder))
-    compute, whole = (min(times) / len(images) for times in zip(*rounds, strict=True))
-    print(
-        f"| what | ms an image | images/s |\n|---|---|---|\n| compute alone | {1e3 * compute:.1f} | {1 / compute:.2f} |"
-    )
-    for name, each in stages.items():
-        print(f"| {name} alone, on one thread | {1000 * each:.1f} | {1 / each:.0f} |")
-    print(f"| `seg predict --save {given.save}`, files to files | {1000 * whole:.1f} | {1 / whole:.2f} |")
-    print(f"\n{len(images)} images, {work}; of compute alone: {compute / whole:.3f}")
-
-
-def bare(model: Path, predictor: Predictor) -> Callable[[np.ndarray], object]:
-    """What computes one decoded image and waits for it, with nothing around."""
-    if model.suffix == ".onnx":
-        import onnxruntime as ort
-
-        session = ort.InferenceSession(model, providers=ort.get_available_providers())
-        return lambda image: session.run(None, {"image": np.ascontiguousarray(image.transpose(2, 0, 1)[None])})
-    import torch
-
-    def forward(image: np.ndarray) -> None:
-        predictor(image[None])
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-
-    return forward
-
-
-def end_to_end(predictor: Predictor, items: list[Item], save: str, work: Work, folder: str) -> float:
-    """Seconds that all images take from their files to the products."""
-    plan = Plan(Path(folder) / "out", predictor.card.task)
-    sinks = open_sinks(save, plan)
-
-    def predict() -> None:
-        with output_of(plan, sinks, {}, resume=False) as journal:
-            for result in predict_items(predictor, items, sinks, work, journal):
-                if isinstance(result, Exception):
-                    raise result
             finish(sinks, journal)
-
-    return seconds(predict)
-
-
-def in_stages(
-    predictor: Predictor, items: list[Item], images: list[np.ndarray], save: str, folder: Path
-) -> dict[str, float]:
-    """Seconds an image of each stage by itself."""
-    few = min(len(items), 40)
-    plan = Plan(folder / "alone", predictor.card.task)
-    plan.staging.mkdir(parents=True)
-    sinks = open_sinks(save, plan)
-    needs = frozenset[str]().union(*(sink.needs for sink in sinks.values()))
-    found: list[Prediction] = []
-
-    def predict() -> None:
-        for item, image in zip(items[:few], images, strict=False):
-            arrays = predict_images(predictor, image[None], needs).on_host(plan.task.ignore_index, 0)
-            found.append(Prediction(item, image, *(None if array is None else array[0] for array in arrays)))
-
-    return {
-        "reading": seconds(lambda: [item.read() for item in items[:few]]) / few,
-        "predicting": seconds(predict) / few,
-        "writing": seconds(lambda: [sink.write(each) for each in found for sink in sinks.values()]) / few,
-    }
+        if done != len(images):
+            raise SystemExit(f"{len(images) - done} images failed")
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """How long something takes."""
+def timed(stage: Callable[[], object]) -> float:
+    """Seconds that it takes."""
     start = time.perf_counter()
-    run()
+    stage()
     return time.perf_counter() - start
 
 
