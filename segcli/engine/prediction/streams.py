@@ -1,6 +1,7 @@
 """Images that come one after the other: of videos, cameras and URLs."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,8 @@ import numpy as np
 
 from segcli.errors import FileProblem, UsageError
 from segcli.io.images import SUFFIXES, Pixels, load_image
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else it prints beside our error
 
 PATIENCE = 20.0
 """Seconds that a URL may stall."""
