@@ -130,6 +130,7 @@ def of_camera(index: int) -> Iterator[Item]:
     Raises:
         UsageError: if there is none of this number.
     """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a missing camera beside our error
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         raise UsageError(f"{index}: no such file or folder, and no camera of this number")
