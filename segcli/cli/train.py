@@ -197,7 +197,9 @@ def _finish(result: "TrainResult") -> None:
 
 
 def with_resume_value(arguments: list[str]) -> list[str]:
-    """Puts the last run behind a `--resume` that stands alone."""
+    """Puts the last run behind a `--resume` of `seg train` that stands alone; elsewhere it is a flag."""
+    if next((argument for argument in arguments if not argument.startswith("-")), None) != "train":
+        return arguments
     completed: list[str] = []
     for place, argument in enumerate(arguments):
         completed.append(argument)

@@ -104,6 +104,19 @@ def test_predict_writes_masks_and_overlays(here: Path, seg: Seg, tmp_path: Path)
         assert (tmp_path / "overlays" / f"{index}.jpg").is_file()
 
 
+def test_predict_goes_on_where_it_was_stopped(here: Path, seg: Seg, tmp_path: Path) -> None:
+    line = ("predict", "data/val/images", "--resume", "--save", "masks", "--tiles", "64", "-o", tmp_path)
+    assert seg(*line).exit_code == 0
+    assert "3 images were done before" in seg(*line).stderr
+    (tmp_path / "masks" / "101.png").unlink()
+    assert "101.png" in seg(*line).stderr
+    assert (read_mask(tmp_path / "masks" / "101.png") == draw_pair(101)[1]).mean() > 0.9
+    refused = seg(*line, "--overlap", "0.5")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"--resume: {tmp_path} was made with --overlap 0.25, not 0.5" in " ".join(refused.stderr.split())
+    assert "tiles big: expected auto" in seg("predict", "data/val/images", "--tiles", "big").stderr
+
+
 def test_predict_names_a_damaged_image_and_does_the_others(here: Path, seg: Seg, tmp_path: Path) -> None:
     Image.fromarray(draw_pair(1)[0]).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG nonsense")
