@@ -101,8 +101,8 @@ def draw_batch(path: Path, items: Sequence[tuple[Any, Any]], task: Task) -> None
     cells += [blank(height, width)] * (-len(cells) % columns)
     rows = [beside_one_another(cells[first : first + columns]) for first in range(0, len(cells), columns)]
     page = stack([part for row in rows for part in (blank(GAP, row.shape[1]), row)][1:], axis=0)
-    present = np.concatenate([mask.numpy().ravel() for _, mask in items])
-    write_image(path, stack([page, draw_legend(class_keys(present, task), page.shape[1], text_scale(page))], axis=0))
+    keys = class_keys(np.concatenate([mask.numpy().ravel() for _, mask in items]), task)
+    write_image(path, stack([page, draw_legend(keys, page.shape[1], text_scale(cells[0]))], axis=0))
 
 
 def beside_one_another(pictures: Sequence[Pixels], gap: int = GAP) -> Pixels:
