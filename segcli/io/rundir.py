@@ -188,12 +188,16 @@ def _summary(run: RunDir) -> RunSummary:
     )  # fmt: skip
 
 
+def run_of(model: Path) -> RunDir | None:
+    """The run that a bundle or an exported file stands in; None where it stands in none."""
+    folders = [model.parent, *([model.parent.parent] if model.parent.name == "export" else [])]
+    return next((RunDir(folder) for folder in folders if (folder / "config.yml").is_file()), None)
+
+
 def output_folder(model: Path, name: str) -> Path:
     """Where a command writes what it makes with a model: in its run, else beside it."""
-    run = model.parent if (model.parent / "config.yml").is_file() else None
-    if run is None and model.parent.name == "export" and (model.parent.parent / "config.yml").is_file():
-        run = model.parent.parent
-    return (run or model.parent) / name
+    run = run_of(model)
+    return (run.path if run else model.parent) / name
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,8 @@ from conftest import draw_pair, read_rows, write_pairs
 from PIL import Image
 from typer.testing import Result
 
-from segcli.config import RunConfig
+from segcli.config import RunConfig, load_config
+from segcli.engine.training.batches import open_data, training_crops
 from segcli.engine.training.loop import train
 from segcli.io.images import read_mask
 
@@ -126,17 +127,56 @@ def test_predict_names_a_damaged_image_and_does_the_others(here: Path, seg: Seg,
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["good.png"]
 
 
-@pytest.mark.parametrize(("option", "kind"), [("--overlay", "overlays"), ("--panel", "panels")])
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [("--overlay", "overlays"), ("--panel", "panels"), ("--contours", "contours"), ("--confidence", "confidence")],
+)
 def test_visualize_draws_the_val_split_or_files(here: Path, seg: Seg, tmp_path: Path, option: str, kind: str) -> None:
     result = seg("visualize", option, "--limit", "2")
     assert result.exit_code == 0
     assert [Path(line).name for line in result.stdout.split()] == ["100.png", "101.png", f"{kind}.jpg"]
-    worst = seg("visualize", option, "--worst", "--limit", "1", "-o", tmp_path).stdout.split()
-    assert [Path(line).parent for line in worst] == [tmp_path / kind]
-    result = seg("visualize", option, "data/val/images/100.png", "-o", tmp_path)
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG nonsense")
+    result = seg("visualize", option, "data/val/images/100.png", tmp_path / "bad.png", "-o", tmp_path)
     assert result.stdout.split() == [str(tmp_path / kind / "100.png")]
+    assert (result.exit_code, "bad.png is not an image" in result.stderr) == (1, True)
     with Image.open(tmp_path / kind / "100.png") as picture:
         assert np.asarray(picture).std() > 10
+
+
+def test_visualize_draws_errors_of_the_worst_images(here: Path, seg: Seg, tmp_path: Path) -> None:
+    worst = seg("visualize", "--errors", "--worst", "--limit", "1", "-o", tmp_path).stdout.split()
+    assert [Path(line).parent for line in worst] == [tmp_path / "errors"]
+
+
+def test_visualize_draws_the_crops_that_the_run_was_trained_on(here: Path, seg: Seg) -> None:
+    result = seg("visualize", "--augmented")
+    assert result.stdout.split() == ["runs/tiny/visualize/augmented.png"]
+    config = load_config(here / "runs/tiny/config.yml", [])
+    with open_data(config, lambda event: None) as dataset:
+        crops = training_crops(config, dataset, dataset.split("train"), (124, 116, 104))
+        image, _ = crops[crops.order.turns(0)[0]]
+    with Image.open(here / "runs/tiny/visualize/augmented.png") as picture:
+        shown = np.asarray(picture)[:192:6, :192:6]
+    assert np.array_equal(shown, image.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--errors", "data/val/images"], "--errors compares with masks, and SOURCE has none"),
+        (["--limit", "16", "data/val/images"], "--limit chooses from a dataset"),
+        (["--split", "val", "data/val/images"], "--split chooses from a dataset"),
+        (["--worst", "data/val/images"], "--worst chooses from a dataset"),
+        (["-d", "data/val", "data/val/images"], "--data chooses from a dataset"),
+        (["--augmented", "--size", "64"], "--size has no meaning for --augmented"),
+        (["--augmented", "data/val/images"], "SOURCE has no meaning for --augmented"),
+    ],
+)
+def test_visualize_refuses_what_would_do_nothing(here: Path, seg: Seg, arguments: list[str], message: str) -> None:
+    result = seg("visualize", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", [[], ["--fp16"]])

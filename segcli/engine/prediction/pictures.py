@@ -1,40 +1,116 @@
-"""Pictures of what a model makes of images: overlays, and panels beside the truth."""
+"""Pictures of what a model makes of images, of any kind, and contact sheets of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from segcli.datasets.dataset import Sample
-from segcli.engine.drawing.masks import below_one_another, overlay, panel
-from segcli.engine.drawing.sheet import contact_sheet, small
-from segcli.engine.prediction.predictor import Predictor, predict_mask
-from segcli.io.images import Pixels, read_image, write_image
+from segcli.datasets.dataset import Dataset, Sample
+from segcli.engine.arrays import operations
+from segcli.engine.drawing.kinds import panel
+from segcli.engine.drawing.kinds.base import CONFIDENCE, TRUTH, Kind, Seen
+from segcli.engine.drawing.legend import Entry
+from segcli.engine.drawing.masks import below_one_another
+from segcli.engine.drawing.sheet import contact_sheet, size_on_sheet
+from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.streams import Item
+from segcli.errors import DataError, UsageError
+from segcli.io.images import Mask, Pixels, write_image
 from segcli.parallel import Progress, silent
 
+_SHEET = 64  # pictures on a sheet at most
 
-def draw_samples(
-    predictor: Predictor, samples: Sequence[Sample], folder: Path, blend: bool, progress: Progress = silent
-) -> list[Path]:
-    """Draws the prediction on each sample: blended over the image, or as a panel beside the truth.
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to draw.
+
+    Attributes:
+        name: the path of its pictures below their folder, without suffix.
+        read: gives the image (H×W×3), and its mask where there is one.
+    """
+
+    name: str
+    read: Callable[[], tuple[Pixels, Mask | None]]
+
+
+@dataclass
+class Drawn:
+    """What came of drawing.
+
+    Attributes:
+        files: the pictures, and of several the contact sheets.
+        failed: a line for each image that could not be read.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def of_samples(samples: Sequence[Sample], with_masks: bool = True) -> list[Subject]:
+    """The samples of a split as subjects."""
+    return [Subject(sample.name, sample.read if with_masks else _alone(sample.image)) for sample in samples]
+
+
+def of_items(items: Iterable[Item]) -> Iterator[Subject]:
+    """Images without masks as subjects."""
+    return (Subject(item.name, _alone(item.read)) for item in items)
+
+
+def has_masks(dataset: Dataset, split: str) -> bool:
+    """Whether the masks of a split are there."""
+    return split in dataset.figures
+
+
+def require_masks(kind: Kind, what: str) -> None:
+    """Raises UsageError where a kind of picture shows the truth, and there is none to what is drawn."""
+    if TRUTH in kind.needs:
+        raise UsageError(
+            f"--{kind.name} compares with masks, and {what} has none; try --confidence, or a dataset with -d"
+        )
+
+
+def draw(
+    predictor: Predictor,
+    kind: Kind,
+    subjects: Iterable[Subject],
+    folder: Path,
+    progress: Progress = silent,
+    total: int = 0,
+) -> Drawn:
+    """Draws the prediction on each subject; one that cannot be read is named, and the others go on.
 
     Args:
         predictor: the model.
-        samples: with masks.
-        folder: where the pictures go.
-        blend: overlays instead of panels.
+        kind: of picture.
+        subjects: what to draw.
+        folder: where the pictures go, into a folder of the kind.
         progress: told of each picture.
-
-    Returns:
-        The pictures, and of several a contact sheet.
+        total: how many subjects there are; 0 where that is not known.
     """
-    task, written, sheet = predictor.card.task, [], _Sheet(folder, blend)
-    for done, sample in enumerate(samples, 1):
-        image, truth = sample.read()
-        prediction = predict_mask(predictor, image)
-        picture = overlay(image, prediction, task) if blend else panel(image, truth, prediction, task)
-        written.append(_save(folder, sample.name, blend, picture))
-        sheet.add(sample.name, picture)
-        progress("drawing", done, len(samples))
-    return [*written, *sheet.save()]
+    drawn, sheets = Drawn(), _Sheets(folder / f"{kind.folder}.jpg", kind)
+    for done, subject in enumerate(subjects, 1):
+        try:
+            image, truth = subject.read()
+        except DataError as error:
+            drawn.failed.append(str(error))
+            continue
+        seen = look(predictor, image, truth, CONFIDENCE in kind.needs)
+        path = folder / kind.folder / f"{subject.name}.png"
+        write_image(path, kind.picture(seen))
+        drawn.files.append(path)
+        sheets.add(subject.name, seen)
+        progress("drawing", done, total)
+    sheets.flush()
+    drawn.files += sheets.files
+    return drawn
+
+
+def look(predictor: Predictor, image: Pixels, truth: Mask | None = None, with_confidence: bool = False) -> Seen:
+    """What a model makes of an image (H×W×3)."""
+    logits = predictor(image[None])
+    ops = operations(logits)
+    confidence = ops.to_numpy(ops.confidence(logits)[0]) if with_confidence else None
+    return Seen(image, ops.to_numpy(ops.labels(logits)[0]), predictor.card.task, truth, confidence)
 
 
 def evenly(samples: Sequence[Sample], number: int) -> list[Sample]:
@@ -43,55 +119,44 @@ def evenly(samples: Sequence[Sample], number: int) -> list[Sample]:
     return [samples[place * len(samples) // number] for place in range(number)]
 
 
-def draw_files(
-    predictor: Predictor,
-    images: Sequence[tuple[Path, str]],
-    folder: Path,
-    blend: bool,
-    progress: Progress = silent,
-) -> list[Path]:
-    """Draws the prediction on images that have no masks; each has a path and the name of its picture."""
-    task, written, sheet = predictor.card.task, [], _Sheet(folder, blend)
-    for done, (path, name) in enumerate(images, 1):
-        image = read_image(path)
-        prediction = predict_mask(predictor, image)
-        picture = overlay(image, prediction, task) if blend else panel(image, None, prediction, task)
-        written.append(_save(folder, name, blend, picture))
-        sheet.add(name, picture)
-        progress("drawing", done, len(images))
-    return [*written, *sheet.save()]
-
-
 def draw_panels(path: Path, predictor: Predictor, samples: Sequence[Sample]) -> None:
     """Draws a panel for each of a few samples, one below the other."""
-    task = predictor.card.task
     panels = []
     for sample in samples:
         image, truth = sample.read()
-        panels.append(panel(image, truth, predict_mask(predictor, image), task))
+        panels.append(panel.KIND.picture(look(predictor, image, truth)))
     write_image(path, below_one_another(panels))
 
 
-def _save(folder: Path, name: str, blend: bool, picture: Pixels) -> Path:
-    path = folder / ("overlays" if blend else "panels") / f"{name}.png"
-    write_image(path, picture)
-    return path
+def _alone(read: Callable[[], Pixels]) -> Callable[[], tuple[Pixels, None]]:
+    return lambda: (read(), None)
 
 
-class _Sheet:
-    """Keeps pictures small, and writes them as a contact sheet where there are several."""
+class _Sheets:
+    """Draws pictures small, and writes them as contact sheets where there are several."""
 
-    def __init__(self, folder: Path, blend: bool) -> None:
-        self.path = folder / ("overlays.jpg" if blend else "panels.jpg")
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self.path, self.kind = path, kind
+        self.files: list[Path] = []
         self._pictures: list[tuple[str, Pixels]] = []
+        self._entries: dict[Entry, None] = {}  # in order, each once
 
-    def add(self, name: str, picture: Pixels) -> None:
-        """Takes a picture."""
-        self._pictures.append((name, small(picture)))
+    def add(self, name: str, seen: Seen) -> None:
+        """Takes what a picture shows; a sheet that is full is written before."""
+        if len(self._pictures) == _SHEET:
+            self.flush()
+        columns = self.kind.columns
+        picture, entries = self.kind.draw(seen, size_on_sheet(seen.image.shape, columns))
+        self._pictures.append((name, picture))
+        self._entries.update(dict.fromkeys(entries))
 
-    def save(self) -> list[Path]:
-        """The sheet, if there is one."""
-        if len(self._pictures) < 2:
-            return []
-        write_image(self.path, contact_sheet(self._pictures))
-        return [self.path]
+    def flush(self) -> None:
+        """Writes what is there, but no sheet of a single picture in all."""
+        if len(self._pictures) < 2 and not self.files:
+            return
+        if self._pictures:
+            number = len(self.files) + 1
+            path = self.path if number == 1 else self.path.with_stem(f"{self.path.stem}-{number}")
+            write_image(path, contact_sheet(self._pictures, list(self._entries)))
+            self.files.append(path)
+        self._pictures, self._entries = [], {}

@@ -70,6 +70,12 @@ def open_data(config: RunConfig, observe: Observer, processes: Processes = ALONE
         yield replace(dataset, splits={**dataset.splits, "train": samples})
 
 
+def padding_colour(mean: Sequence[float]) -> Colour:
+    """The colour that normalisation turns to zeros, for what lies beyond an image: of a mean of 0…1 a channel."""
+    red, green, blue = (round(255 * channel) for channel in mean)
+    return red, green, blue
+
+
 def training_crops(
     config: RunConfig,
     dataset: Samples,

@@ -16,7 +16,7 @@ from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.device import keep_freed_memory, pick_device, pick_inference_precision, pick_threads
 from segcli.engine.training.auto import Say, Trial, settled
-from segcli.engine.training.batches import Masses, TrainingBatches, pick_workers, training_crops
+from segcli.engine.training.batches import Masses, TrainingBatches, padding_colour, pick_workers, training_crops
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.ema import Average
 from segcli.engine.training.precision import Precision
@@ -221,8 +221,7 @@ def _batches(
     config: RunConfig, dataset: Dataset, card: ModelCard, masses: Masses, device: torch.device, processes: Processes,
     progress: Progress,
 ) -> TrainingBatches:  # fmt: skip
-    red, green, blue = (round(255 * channel) for channel in card.mean)
-    crops = training_crops(config, dataset, dataset.split("train"), (red, green, blue), progress, processes)
+    crops = training_crops(config, dataset, dataset.split("train"), padding_colour(card.mean), progress, processes)
     assert config.train.batch_size != "auto"
     workers = pick_workers(config.train.workers, device, processes.local_count)
     return TrainingBatches(

@@ -1,8 +1,12 @@
-import numpy as np
-from conftest import draw_pair
+from pathlib import Path
 
-from segcli.engine.drawing.legend import Key, class_keys, draw_legend
-from segcli.engine.drawing.masks import FALSE_ALARM, MISSED, colour_mask, error_keys, errors, overlay, panel
+import numpy as np
+import torch
+from conftest import draw_pair
+from PIL import Image
+
+from segcli.engine.drawing.legend import Key, Ramp, class_keys, draw_legend, text_scale
+from segcli.engine.drawing.masks import colour_mask, draw_batch, overlay
 from segcli.task import IGNORED_COLOUR, Task
 
 TASK = Task.of(["background", "a", "b"], [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
@@ -30,35 +34,6 @@ def test_a_legend_stands_below() -> None:
     assert overlay(image, mask, TASK).shape[1] == 5 * image.shape[1]  # a small image is enlarged
 
 
-def test_errors_mark_wrong_pixels_only() -> None:
-    image, truth = draw_pair(0)
-    prediction = truth.copy()
-    prediction[0, 0] = 2 if truth[0, 0] != 2 else 1
-    truth[1, 1] = 255
-    picture = errors(image, truth, prediction, TASK).astype(int)
-    red = (picture[..., 0] - picture[..., 1]) > 100
-    assert red.sum() == 1
-    assert red[0, 0]
-    assert picture[1, 1].tolist() == list(IGNORED_COLOUR)
-
-
-def test_a_panel_has_four_columns_with_truth_and_two_without() -> None:
-    image, mask = draw_pair(0)
-    width = 5 * image.shape[1]
-    assert panel(image, mask, mask, TASK).shape[1] == 4 * width + 3 * 6
-    assert panel(image, None, mask, TASK).shape[1] == 2 * width + 6
-
-
-def test_two_classes_tell_misses_from_false_alarms() -> None:
-    task = Task.of(["road", "hole"])
-    image = np.full((1, 5, 3), 200, np.uint8)
-    truth, prediction = np.array([[0, 1, 1, 0, 255]], np.uint8), np.array([[0, 1, 0, 1, 0]], np.uint8)
-    picture = errors(image, truth, prediction, task)
-    assert picture[0, 0].tolist() == picture[0, 1].tolist() == [216, 216, 216]
-    assert [tuple(pixel) for pixel in picture[0, 2:]] == [MISSED, FALSE_ALARM, IGNORED_COLOUR]
-    assert error_keys(task) == [("missed hole", MISSED), ("false alarm of hole", FALSE_ALARM)]
-
-
 def test_class_0_is_painted_unless_it_is_a_background() -> None:
     image, mask = np.full((200, 200, 3), 100, np.uint8), np.zeros((200, 200), np.uint8)
     assert (overlay(image, mask, Task.of(["background", "a"]), legend=False) == 100).all()
@@ -79,3 +54,35 @@ def test_a_name_too_long_for_a_legend_goes_on_in_the_next_line() -> None:
     assert draw_legend(long, 192).shape[0] > draw_legend(short, 192).shape[0]
     assert draw_legend(long, 192).shape[1] == 192
     assert (draw_legend(long, 192)[:, -2:] == 255).all()  # nothing is cut off
+
+
+def test_text_grows_with_the_picture_and_a_ramp_has_a_line_of_its_own() -> None:
+    keys = [Key("car", (1, 2, 3))]
+    small, large = np.zeros((360, 480, 3), np.uint8), np.zeros((1536, 2048, 3), np.uint8)
+    assert text_scale(small) == 1
+    assert text_scale(large) == 1536 / 480
+    heights = [draw_legend(keys, 900, scale).shape[0] for scale in (1.0, 3.2)]
+    assert 2.8 < heights[1] / heights[0] < 3.3
+    for width in (192, 900):
+        both = draw_legend([*keys, Ramp("confidence", ((0, 0, 0), (7, 8, 9), (250, 251, 252)))], width)
+        assert both.shape[:2] > (heights[0] + 20, width - 1)
+        assert (both == (7, 8, 9)).all(axis=2).sum() > 300
+        assert (both[:, -2:] == 255).all()
+
+
+def test_outlines_keep_off_the_edge_of_the_picture() -> None:
+    image, mask = np.full((200, 200, 3), 100, np.uint8), np.ones((200, 200), np.uint8)
+    plain = overlay(image, mask, TASK, alpha=0.5, legend=False)
+    assert len(np.unique(plain.reshape(-1, 3), axis=0)) == 1
+
+
+def test_crops_stand_in_rows_above_their_masks(tmp_path: Path) -> None:
+    items = [(torch.full((3, 200, 200), shade, dtype=torch.uint8), torch.ones(200, 200).byte()) for shade in range(7)]
+    draw_batch(tmp_path / "crops.png", items, TASK)
+    with Image.open(tmp_path / "crops.png") as opened:
+        page = np.asarray(opened)
+    assert 0.7 < page.shape[0] / page.shape[1] < 1.7
+    for shade in range(7):
+        rows, columns = np.nonzero((page == shade).all(axis=2))
+        assert len(rows) >= 200 * 200
+        assert page[rows[-1] + 10, columns[-1]].tolist() == [255, 0, 0]
