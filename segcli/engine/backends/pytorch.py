@@ -42,6 +42,7 @@ class TorchBackend:
         self._card = card
         self._device = device
         self._precision = pick_inference_precision(precision, card.precision, device)
+        self._concurrency = pick_concurrency(device)  # now, since whoever computes side by side shares the threads out
         self._network = folded(network).to(device).to(memory_format=torch.channels_last)
         self._uploads = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -72,7 +73,7 @@ class TorchBackend:
     @property
     def concurrency(self) -> int:
         """How many calls it computes well side by side."""
-        return pick_concurrency(self._device)
+        return self._concurrency
 
     def __call__(self, images: Pixels) -> Logits:
         """Computes the logits, float32 on the device; does not wait for them."""

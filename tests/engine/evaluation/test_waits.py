@@ -1,7 +1,10 @@
 """A guard that needs no accelerator: nothing but labels and counts may leave the device, and nothing may wait before."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -13,15 +16,18 @@ from segcli.components.models import ModelOptions, build_network
 from segcli.datasets.dataset import FileSample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.masks import MaskFile
+from segcli.engine.arrays import Logits
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.evaluation.evaluate import evaluate
-from segcli.engine.prediction.predictor import Predictor, predict_mask
+from segcli.engine.prediction.predict import Predicted, Work, predict_items
+from segcli.engine.prediction.predictor import Predictor, Wrapper, each_batch, predict_mask
 from segcli.engine.prediction.resizing import Resizing
+from segcli.engine.prediction.streams import Item
 from segcli.engine.prediction.tta import POLICIES, with_policy
 from segcli.engine.training.distributed import ALONE
 from segcli.engine.training.validation import MeanLoss
 from segcli.io.card import Inference, ModelCard
-from segcli.io.images import write_image, write_mask
+from segcli.io.images import Pixels, write_image, write_mask
 from segcli.task import Task
 
 TASK = Task.of("abc")
@@ -96,15 +102,40 @@ def test_no_figure_depends_on_the_batch_size_nor_on_what_is_read_ahead(samples: 
 def test_images_computed_side_by_side_count_as_one_after_the_other(
     samples: Sequence[FileSample], threads: Callable[[int], None]
 ) -> None:
-    predictor = predictor_in("fp32")
     threads(1)
-    alone = evaluate(predictor, samples)
+    alone = evaluate(predictor_in("fp32"), samples)
     threads(3)
+    predictor = predictor_in("fp32")
     assert predictor.concurrency == 3
     beside = evaluate(predictor, samples)
     assert torch.get_num_threads() == 3
     assert beside.names == alone.names
     assert np.array_equal(beside.image_counts, alone.image_counts)
+
+
+def draw_image(seed: int) -> Pixels:
+    return draw_pair(seed)[0]
+
+
+@dataclass(frozen=True)
+class Meeting(Wrapper):
+    """A predictor whose calls wait for one another."""
+
+    place: Barrier
+
+    def __call__(self, images: Pixels) -> Logits:
+        self.place.wait(timeout=20)
+        return self.inner(images)
+
+
+def test_as_many_images_are_computed_at_once_as_the_predictor_says(threads: Callable[[int], None]) -> None:
+    threads(3)
+    predictor = Meeting(predictor_in("fp32"), Barrier(3))
+    images = [(number, draw_pair(number)[0][None]) for number in range(6)]
+    assert [number for number, _ in each_batch(predictor, images)] == [*range(6)]
+    items = [Item(str(number), f"{number}.png", str(number), partial(draw_image, number)) for number in range(6)]
+    found = [*predict_items(predictor, items, {}, Work(batch_size=1, workers=2), None)]
+    assert [item.item.name for item in found if isinstance(item, Predicted)] == [*map(str, range(6))]
 
 
 def test_logits_are_single_precision_whatever_computes_them() -> None:
