@@ -17,3 +17,4 @@ KINDS = (
     "targets", "runs",
 )  # fmt: skip
 TARGETS = ("onnx", "openvino", "torch", "tflite", "savedmodel")
+DOMAINS = ("generic", "road", "aerial", "medical", "document")

@@ -49,6 +49,11 @@ def targets(incomplete: str) -> list[str]:
     return [*choices.TARGETS]
 
 
+def domains(incomplete: str) -> list[str]:
+    """What images may be of."""
+    return [*choices.DOMAINS]
+
+
 def variants(incomplete: str) -> list[str]:
     """The variants of layouts."""
     return [*choices.VARIANTS]

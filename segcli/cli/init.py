@@ -1,17 +1,17 @@
 """seg init: a config made for a dataset."""
 
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import complete, help, options, render, render_plan
-from segcli.errors import UsageError, did_you_mean
+from segcli.cli import choices, complete, help, options, render, render_plan
+from segcli.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.datasets.dataset import Dataset
+    from segcli.engine.planning.plan import Plan
     from segcli.parallel import Progress
 
 EXAMPLES = help.examples(
@@ -53,6 +53,8 @@ def init(
             "--domain",
             metavar="NAME",
             rich_help_panel=help.COMPUTES,
+            autocompletion=complete.domains,
+            callback=options.one_of("domain", choices.DOMAINS),
             help="What the images are: generic, road, aerial, medical or document.",
         ),
     ] = "generic",
@@ -64,8 +66,6 @@ def init(
 ) -> None:
     """Write a config made for a dataset, each choice beside the figure that led to it."""
     seconds = _seconds(budget)
-    if domain not in _domains():
-        raise UsageError(f"--domain {domain}: {did_you_mean(domain, _domains())}")
     path = output or Path(f"{source.resolve().name.partition('.')[0]}.yml")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; name another file with -o, or replace it with --overwrite")
@@ -74,17 +74,15 @@ def init(
         plan = _plan(dataset, root, device, domain, seconds, progress)
     from segcli.engine.planning.write import write_plan
 
-    write_plan(plan, path, " ".join(["seg", "init", *map(render.command_path, map(Path, sys.argv[2:]))]))
+    given = f" --budget {budget}" if budget else ""
+    given += f" --domain {domain}" if domain != "generic" else ""
+    write_plan(plan, path, f"seg init {render.command_path(source)}{given}")
     if as_json:
         render.as_json({**plan.to_json(), "config": str(path)})
         return
     render_plan.plan_table(plan)
     render.files([path])
     render.next_steps(f"seg train -c {render.command_path(path)}")
-
-
-def _domains() -> tuple[str, ...]:
-    return ("generic", "road", "aerial", "medical", "document")
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -119,7 +117,9 @@ def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
     return made.dataset, target
 
 
-def _plan(dataset: "Dataset", root: Path, device: str, domain: str, budget: float | None, progress: "Progress") -> Any:
+def _plan(
+    dataset: "Dataset", root: Path, device: str, domain: str, budget: float | None, progress: "Progress"
+) -> "Plan":
     from segcli.engine.device import pick_device
     from segcli.engine.planning.figures import measure_figures
     from segcli.engine.planning.network import available_network

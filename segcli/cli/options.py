@@ -25,7 +25,7 @@ _MEANT = {
 """What people write for some of the names."""
 
 
-def _one_of(what: str, known: "Sequence[str]") -> "Callable[[str | None], str | None]":
+def one_of(what: str, known: "Sequence[str]") -> "Callable[[str | None], str | None]":
     """A callback that refuses what is none of some names, before anything is read."""
 
     def check(value: str | None) -> str | None:
@@ -63,7 +63,7 @@ Split = Annotated[
     str,
     typer.Option(
         "--split", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.splits,
-        callback=_one_of("split", choices.SPLITS),
+        callback=one_of("split", choices.SPLITS),
         help="The split: train, val or test.",
     ),
 ]  # fmt: skip
@@ -84,7 +84,7 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", metavar="NAME", rich_help_panel=help.COMPUTES, autocompletion=complete.devices,
-        callback=_one_of("device", choices.DEVICES),
+        callback=one_of("device", choices.DEVICES),
         help="auto, cpu, cuda or mps.",
     ),
 ]  # fmt: skip
@@ -92,7 +92,7 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision", metavar="FORMAT", rich_help_panel=help.COMPUTES, autocompletion=complete.precisions,
-        callback=_one_of("number format", choices.PRECISIONS),
+        callback=one_of("number format", choices.PRECISIONS),
         help="auto (the model's own, where the device has it), fp32, bf16 or fp16.",
     ),
 ]  # fmt: skip
@@ -204,12 +204,12 @@ def load(
 
 def parse_stranger(classes: str | None, mean: str | None, std: str | None) -> "Stranger | None":
     """What the options say of an ONNX file that seg did not write; None where they say nothing."""
-    from segcli.engine.backends.exported import Stranger
-
     if classes is None:
         if mean or std:
             raise UsageError("--mean and --std tell of an ONNX file that seg did not write; give its --classes too")
         return None
+    from segcli.engine.backends.exported import Stranger
+
     names = tuple(name.strip() for name in classes.split(","))
     try:
         check_classes(names)

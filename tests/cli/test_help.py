@@ -99,10 +99,12 @@ def test_the_names_on_offer_are_those_that_there_are() -> None:
     from segcli.datasets.dataset import SPLITS
     from segcli.datasets.layouts import LAYOUTS
     from segcli.engine.export.targets import TARGETS
+    from segcli.engine.planning.rules import DOMAINS
     from segcli.engine.prediction.tta import POLICIES
 
     assert set(choices.LAYOUTS) == LAYOUTS.keys()
     assert choices.SPLITS == SPLITS
+    assert choices.DOMAINS == DOMAINS
     assert list(choices.TARGETS) == [target.name for target in TARGETS]
     assert list(choices.POLICIES) == list(POLICIES)
     assert set(choices.VARIANTS) == {variant for layout in LAYOUTS.values() for variant in layout.variants}

@@ -222,7 +222,7 @@ def _kind_of_augmentation(figures: Figures, domain: str, passes: float) -> tuple
     if domain == "generic" and figures.train_images >= _FEW_IMAGES and asked.upside_down >= 0.05:
         if asked.knows_no_side:
             return "aerial", f"masks look alike under all flips and turns (p ≥ {min(asked.to_json().values()):.2f})"
-        return "custom", "flips and colours one by one"
+        return "custom", "no preset flips top to bottom without turning; its transforms are named one by one"
     if passes < _FEW_PASSES:
         return "light", f"{few}: scale, place and mirror vary it enough"
     return ("road" if domain == "road" else "medium"), f"{few}: changes of light keep it from being learnt by heart"

@@ -179,6 +179,9 @@ def test_init_writes_a_config_that_trains(seg: Callable[..., Result], tiny: Call
     assert made.exit_code == 0, made.output
     assert "seg train -c blobs.yml" in made.stderr
     assert "training images are few" in made.stderr
+    assert Path("blobs.yml").read_text(encoding="utf-8").startswith("# Made by `seg init blobs --budget 1h`.")
+    mistaken = seg("init", "blobs", "--domain", "rode")
+    assert (mistaken.exit_code, "unknown domain 'rode'; did you mean road?" in mistaken.stderr) == (2, True)
     assert load_config(Path("blobs.yml")).dataset.root == Path("data/blobs")
     again = seg("init", "data/blobs")
     assert again.exit_code == 2
