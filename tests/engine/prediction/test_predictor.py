@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nearest
 import numpy as np
 import pytest
 from conftest import draw_pair
@@ -25,20 +26,15 @@ CARD = ModelCard(TASK, "Unet", "resnet18", None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5
 
 
 @dataclass
-class Nearest:
-    """A predictor that knows the three colours of the tiny images; it notes the sizes it saw."""
+class Nearest(nearest.Nearest):
+    """The predictor that knows the colours of the tiny images; it notes the sizes it saw."""
 
     card: ModelCard = CARD
-    precision: str = "fp32"
-    batch_size: int = 1
-    concurrency: int = 1
     seen: list[tuple[int, ...]] = field(default_factory=list)
 
     def __call__(self, images: Pixels) -> Logits:
         self.seen.append(images.shape)
-        colours = np.array([(60, 60, 60), (200, 60, 60), (60, 60, 220)])
-        distance = ((images[..., None, :] - colours) ** 2).sum(-1) / 2000
-        return -distance.transpose(0, 3, 1, 2).astype(np.float32)
+        return super().__call__(images)
 
 
 @dataclass
