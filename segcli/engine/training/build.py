@@ -16,7 +16,14 @@ from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.device import keep_freed_memory, pick_device, pick_inference_precision, pick_threads
 from segcli.engine.training.auto import Say, Trial, settled
-from segcli.engine.training.batches import Masses, TrainingBatches, padding_colour, pick_workers, training_crops
+from segcli.engine.training.batches import (
+    Masses,
+    TrainingBatches,
+    TrainingCrops,
+    padding_colour,
+    pick_workers,
+    training_crops,
+)
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.ema import Average
 from segcli.engine.training.precision import Precision
@@ -136,6 +143,8 @@ def build_parts(
     network = network.to(device)
     if device.type == "cpu":
         depthwise_in_single_precision(network)
+    # What a config can get wrong is found before anything is measured.
+    crops = training_crops(config, dataset, dataset.split("train"), padding_colour(origin.mean), progress, processes)
     loss = config.loss.build(dataset.task, dataset.figures["train"])
     trial = partial(Trial, network=network, loss=loss, device=device)
     config = processes.lead(settled(config, device, trial, say) if processes.leads else config)
@@ -144,7 +153,7 @@ def build_parts(
         enable_gradient_checkpointing(network)  # behind the conversion of norms, which it hooks into
     precision = Precision(config.precision, device)
     card = _card(config, dataset, origin, device)
-    batches = _batches(config, dataset, card, loss.masses, device, processes, progress)
+    batches = _batches(config, crops, loss.masses, device, processes)
     total_steps, total_epochs = _length(config, len(batches), begun)
     optimizer = config.optimizer.build(network)
     scheduler = config.scheduler.build(optimizer, total_steps)
@@ -218,10 +227,8 @@ def with_synced_norms(network: SegmentationNetwork) -> SegmentationNetwork:
 
 
 def _batches(
-    config: RunConfig, dataset: Dataset, card: ModelCard, masses: Masses, device: torch.device, processes: Processes,
-    progress: Progress,
-) -> TrainingBatches:  # fmt: skip
-    crops = training_crops(config, dataset, dataset.split("train"), padding_colour(card.mean), progress, processes)
+    config: RunConfig, crops: TrainingCrops, masses: Masses, device: torch.device, processes: Processes
+) -> TrainingBatches:
     assert config.train.batch_size != "auto"
     workers = pick_workers(config.train.workers, device, processes.local_count)
     return TrainingBatches(

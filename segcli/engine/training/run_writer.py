@@ -27,10 +27,11 @@ from segcli.io.rundir import RunDir, write_rows
 
 _PICTURES = 4  # images, from all over the val split, that are drawn at the end
 _CROPS = 8  # of the first batch
+_CURVES_EVERY = 30  # seconds; drawing takes most of one, while the device waits
 
 
 class RunWriter:
-    """Writes to a run folder, so that it is whole behind every call.
+    """Writes to a run folder, so that it is whole behind every call; the curves alone may be some epochs late.
 
     Args:
         run: the folder.
@@ -43,6 +44,8 @@ class RunWriter:
     def __init__(self, run: RunDir, parts: Parts, dataset: Dataset, board: Board, log: logging.Logger) -> None:
         self.run, self.parts, self.dataset, self.board, self.log = run, parts, dataset, board, log
         self._saved_at = time.monotonic()
+        self._drawn_at = time.monotonic()
+        self._undrawn: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     @contextmanager
@@ -55,7 +58,11 @@ class RunWriter:
             "versions": versions(),
         }
         with logging_to(run.log) as log, trackers(parts.config.tracking, run, facts, say) as board:
-            yield cls(run, parts, dataset, board, log)
+            writer = cls(run, parts, dataset, board, log)
+            try:
+                yield writer
+            finally:
+                writer.draw_curves()
 
     def begin(self, facts: Mapping[str, str], is_new: bool) -> None:
         """Writes what is known before the first step: config, versions, and of a new run the first crops."""
@@ -72,7 +79,10 @@ class RunWriter:
         write_text(self.run.config, config.to_yaml())
 
     def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores | None) -> None:
-        """Writes what an epoch leaves: bundles, results and curves; the scores are None where it was not validated."""
+        """Writes what an epoch leaves: bundles, results and, now and then, curves.
+
+        The scores are None where it was not validated.
+        """
         precision = {"precision": self.parts.card.precision}
         metrics = {} if scores is None else {"val": {**scores.to_json(self.dataset.task), **precision}}
         card = replace(self.parts.card, metrics=metrics)
@@ -80,9 +90,17 @@ class RunWriter:
         if best:
             save_bundle(self.run.best, self.parts.shown_network, card)
         write_rows(self.run.results, rows)
-        draw_curves(rows, self.run.curves, self.parts.config.checkpoint.best)
+        self._undrawn = rows
+        if time.monotonic() - self._drawn_at > _CURVES_EVERY:
+            self.draw_curves()
         self.board.add(rows[-1])
         self.log.info(" ".join(f"{name}={value:.6g}" for name, value in rows[-1].items() if value is not None))
+
+    def draw_curves(self) -> None:
+        """Draws the curves of the epochs written so far, unless that is done."""
+        if self._undrawn:
+            draw_curves(self._undrawn, self.run.curves, self.parts.config.checkpoint.best)
+            self._drawn_at, self._undrawn = time.monotonic(), ()
 
     def state(self, state: dict[str, Any], progress: TrainingProgress) -> None:
         """Writes a state to go on from."""

@@ -103,6 +103,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(tiny: Callable[..., RunConf
     first = losses_of(lambda observe: train(config, "stopped", observe), stop_behind=1)
     torch.manual_seed(123)
     run = RunDir(config.output_dir / "stopped")
+    assert run.curves.is_file()  # drawn now and then, and whenever a training ends
     second = losses_of(lambda observe: resume(run, config, observe))
     assert first + second == whole
     weights = [load_bundle(config.output_dir / name / "last")[0].state_dict() for name in ("whole", "stopped")]
