@@ -15,7 +15,6 @@ from segcli.engine.training.batches import Batch
 from segcli.engine.training.build import Parts
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.events import Observer, Said
-from segcli.engine.training.precision import is_fused
 from segcli.engine.training.progress import Outcome
 from segcli.engine.training.seeding import seed_of
 from segcli.engine.training.undo import Undo
@@ -26,7 +25,7 @@ _LANES = 64
 
 
 class Stepper:
-    """Takes training steps, on an accelerator without ever waiting for it where the optimiser is a fused one.
+    """Takes training steps, on an accelerator without ever waiting for it.
 
     Args:
         parts: what is trained, and with what.
@@ -127,7 +126,7 @@ class Stepper:
 
     def _follow(self, taken: Tensor) -> None:
         """Lets running means and average move where the weights did."""
-        if is_fused(self.optimizer):  # nothing is read: all is done, and undone where it must
+        if not self.precision.waits_for(self.optimizer):  # nothing is read: all is done, and undone where it must
             self._buffers.put_back_where(~taken)
             if self.average is not None:
                 self._averages.keep()

@@ -101,15 +101,20 @@ def test_other_errors_are_not_taken_for_want_of_memory(tiny: Make) -> None:
         trainer.train_epoch()
 
 
-def on_the_device(trainer: Trainer) -> None:
+def by_a_flag(trainer: Trainer) -> None:
     """Lets a training on a CPU decide as on a GPU: by an optimiser of one kernel, which leaves out a step by itself."""
     for group in trainer.parts.optimizer.param_groups:
         group["fused"] = True
 
 
-decided = pytest.mark.parametrize(
-    "decide", [lambda trainer: None, on_the_device], ids=["on the host", "on the device"]
-)  # fmt: skip
+def undone(trainer: Trainer) -> None:
+    """Lets a training on a CPU decide as on a GPU with any other optimiser: what it did is undone."""
+    trainer.parts.precision.may_wait = False
+
+
+HOST = pytest.param(lambda trainer: None, id="on the host")
+FLAG, UNDONE = pytest.param(by_a_flag, id="by a flag"), pytest.param(undone, id="undone")
+decided = pytest.mark.parametrize("decide", [HOST, FLAG, UNDONE])
 
 
 @decided
@@ -146,8 +151,13 @@ def test_running_means_are_never_poisoned(tiny: Make, decide: Callable[[Trainer]
     assert trainer.validate()[0].confusion.sum() > 0
 
 
-@decided
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "decide"),
+    [
+        ("adamw", by_a_flag), ("sgd", by_a_flag), ("adam", by_a_flag),
+        ("muon", undone), ("lion", undone), ("sgd", undone), ("muon", lambda trainer: None),
+    ],
+)  # fmt: skip
 def test_a_step_left_out_leaves_no_trace(tiny: Make, optimizer: str, decide: Callable[[Trainer], None]) -> None:
     """The very first step is poisoned, when the optimiser has no state yet: what follows is as if it had not been."""
     states = []
@@ -299,7 +309,7 @@ def test_a_scale_that_has_fallen_to_nothing_is_a_fault() -> None:
 
 def test_twelve_back_offs_in_a_row_go_by_without_a_word(tiny: Make) -> None:
     said: list[str] = []
-    config = tiny(train={"epochs": 2, "batch_size": 1})
+    config = tiny(train={"epochs": 2, "batch_size": 1, "image_size": 16})
     trainer = trainer_of(config, lambda event: said.append(event.text) if isinstance(event, Said) else None)
     scaler = Precision("fp16", torch.device("cpu"))
     scaler.scaler.load_state_dict({**scaler.scaler.state_dict(), "scale": 2.0**60})
