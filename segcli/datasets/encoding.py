@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from segcli.errors import FileProblem
 from segcli.io.images import Mask
@@ -74,35 +74,11 @@ class MaskEncoding:
         Raises:
             FileProblem: naming the file and the values that mean nothing.
         """
-        indices = self._encode_bytes(values) if values.dtype == np.uint8 and self._codes else self._encode_any(values)
-        if indices is None:
+        known, indices = self._tables
+        if not _look_up(values, known).all():
             strange = [value for value in np.unique(values).tolist() if self.meaning(value) is None]
             raise FileProblem(unknown_values(source, strange, self), "unknown-values")
-        return indices
-
-    def _encode_any(self, values: Mask) -> Mask | None:
-        """The indices; None where a value has no meaning."""
-        if values.max(initial=0) >= len(self._table):
-            return None
-        meanings = self._table[values]
-        return None if meanings.min(initial=1) == 0 else (meanings - 1).astype(self.dtype)
-
-    def _encode_bytes(self, values: Mask) -> Mask | None:
-        """As `_encode_any`, a dozen times as fast for values and indices of 8 bits."""
-        assert self._codes is not None
-        codes, nothing = self._codes
-        indices = bytearray(values.tobytes().translate(codes))
-        return None if nothing in indices else np.frombuffer(indices, np.uint8).reshape(values.shape)
-
-    @cached_property
-    def _codes(self) -> tuple[bytes, int] | None:
-        """The byte for each byte, and a byte that is no index, for values without a meaning; None where all are."""
-        used = {*range(self.task.num_classes), self.task.ignore_index}
-        free = next((code for code in range(255, -1, -1) if code not in used), None)
-        if free is None or max(used) > 255:
-            return None
-        meanings = [self.meaning(value) for value in range(256)]
-        return bytes(free if meaning is None else meaning for meaning in meanings), free
+        return _look_up(values, indices)
 
     def meaning(self, value: int) -> int | None:
         """The class index (or the ignore index) of a value; None where it has none."""
@@ -136,18 +112,23 @@ class MaskEncoding:
         return sum(count for value, count in values.items() if self.meaning(value) == self.task.ignore_index)
 
     @cached_property
-    def _table(self) -> NDArray[np.int32]:
-        """By value, the meaning plus 1; 0 where it has none (so that the pages of unused colours stay untouched)."""
-        task = self.task
-        known = {*self.value_map, *(() if self.colours else {*range(task.num_classes), task.ignore_index})}
-        table = np.zeros(max(255, *known) + 1, np.int32)
-        for value in known:
-            meaning = self.meaning(value)
-            table[value] = 0 if meaning is None else meaning + 1
-        return table
+    def _tables(self) -> tuple[Mask, Mask]:
+        """By value, whether it means something, and what; the last row stands for all values beyond."""
+        values = {*self.value_map, *(() if self.colours else {*range(self.task.num_classes), self.task.ignore_index})}
+        known = np.zeros(max(255, *values) + 2, np.uint8)
+        indices = np.zeros(len(known), self.dtype)
+        for value in values:
+            if (meaning := self.meaning(value)) is not None:
+                known[value], indices[value] = 1, meaning
+        return known, indices
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in {"_table", "_codes"}}
+        return {key: value for key, value in self.__dict__.items() if key != "_tables"}
+
+
+def _look_up(values: Mask, table: Mask) -> Mask:
+    """The rows of a table at these places; OpenCV is ten times as fast as NumPy where they are bytes."""
+    return cv2.LUT(values, table[:256]) if values.dtype == np.uint8 else table.take(values, mode="clip")
 
 
 def unknown_values(source: Path, values: Sequence[int], encoding: MaskEncoding) -> str:

@@ -22,7 +22,6 @@ class MaskLook:
         digest: sha256 of its content.
         pixels: gives the values themselves, H×W.
         peculiarities: kinds of notes.
-        objects_problem: what is wrong with the file that tells objects apart.
     """
 
     size: tuple[int, int]
@@ -30,7 +29,6 @@ class MaskLook:
     digest: str
     pixels: Callable[[], Mask]
     peculiarities: tuple[str, ...] = ()
-    objects_problem: str = ""
 
 
 class MaskSource(Protocol):
@@ -56,10 +54,6 @@ class MaskSource(Protocol):
 
         None where the source tells no objects apart.
         """
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it in full and says what it holds; raises as `values` does."""
-
 
 @dataclass(frozen=True)
 class MaskFile:
@@ -87,8 +81,8 @@ class MaskFile:
             return None
         return number_objects(read_mask(self.instance_path), *self.instance_values)
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Decodes the file in full, checksums included."""
+    def look(self) -> MaskLook:
+        """Decodes the file in full, checksums included, and says what it holds."""
         content = read_whole(self.path)
         decoded = decode(self.path, content)
         peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.format == "JPEG" else [])]
@@ -102,15 +96,25 @@ class MaskFile:
             values = count_values(pixels())
             if decoded.image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
-        digest, problem = hashlib.sha256(content), ""
-        if self.instance_path is not None:
-            digest.update(self.instance_path.read_bytes() if self.instance_path.is_file() else b"")
-            problem = objects_problem(self, *decoded.size)
-        return MaskLook(decoded.size, values, digest.hexdigest(), pixels, tuple(peculiarities), problem)
+        digest = hashlib.sha256(content)
+        if self.instance_path is not None and self.instance_path.is_file():
+            digest.update(self.instance_path.read_bytes())
+        return MaskLook(decoded.size, values, digest.hexdigest(), pixels, tuple(peculiarities))
+
+
+def look_at_mask(mask: MaskSource, height: int, width: int) -> MaskLook:
+    """Reads a mask in full and says what it holds; raises as its `values` does."""
+    if isinstance(mask, MaskFile):
+        return mask.look()
+    values = mask.values(height, width)
+    digest = hashlib.sha256(f"{values.shape[0]} {values.shape[1]} ".encode() + values.tobytes()).hexdigest()
+    return MaskLook((values.shape[0], values.shape[1]), count_values(values), digest, lambda: values)
 
 
 def objects_problem(mask: MaskSource, height: int, width: int) -> str:
-    """What is wrong with the objects of a mask; empty where nothing is."""
+    """What is wrong with the file that tells the objects of a mask apart; empty where nothing is, or it has none."""
+    if getattr(mask, "instance_path", None) is None:
+        return ""
     try:
         objects = mask.instances(height, width)
     except FileProblem as problem:
@@ -120,20 +124,14 @@ def objects_problem(mask: MaskSource, height: int, width: int) -> str:
     return f"the objects of {mask.path} are of {objects.shape[1]}×{objects.shape[0]}, but it is {width}×{height}"
 
 
-def look_at_values(values: Mask, problem: str = "") -> MaskLook:
-    """What a mask that is no file of its own holds."""
-    height, width = int(values.shape[0]), int(values.shape[1])
-    digest = hashlib.sha256(f"{height} {width} ".encode() + values.tobytes()).hexdigest()
-    return MaskLook((height, width), count_values(values), digest, lambda: values, objects_problem=problem)
-
-
 def count_values(values: Mask) -> dict[int, int]:
     """Pixels by value."""
     if values.max(initial=0) <= 65535:
         histogram = np.bincount(values.ravel())
         present = np.flatnonzero(histogram)
-        return dict(zip(present.tolist(), histogram[present].tolist(), strict=True))
-    present, counts = np.unique(values, return_counts=True)
+        counts = histogram[present]
+    else:
+        present, counts = np.unique(values, return_counts=True)
     return dict(zip(present.tolist(), counts.tolist(), strict=True))
 
 

@@ -13,7 +13,7 @@ from segcli.datasets.check.scan import Look
 from segcli.datasets.dataset import Sample
 from segcli.datasets.encoding import MaskEncoding, MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
+from segcli.datasets.masks import MaskFile, MaskSource
 from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels, decode, read_deep, read_mask, upright, write_image
 
@@ -190,10 +190,6 @@ class MendedMask:
     def instances(self, height: int, width: int) -> Mask | None:
         """The objects, where nothing moved them and their file is sound."""
         return None if {"size-mismatch", "instances"} & set(self.wrong) else self.source.instances(height, width)
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it and says what it holds."""
-        return look_at_values(self.values(height, width))
 
     def _raw_values(self) -> Mask:
         if isinstance(self.source, MaskFile) and "pages" in self.wrong:

@@ -1,7 +1,6 @@
 """Looks at every file of a dataset once: decodes it in full, and keeps what all checks and figures need."""
 
 import hashlib
-import json
 import os
 import pickle
 import time
@@ -14,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image
+from pydantic import TypeAdapter
 
 import segcli
 from segcli.datasets.check.kinds import KINDS, Severity, severity_of
 from segcli.datasets.dataset import Sample, check_same_size
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.masks import MaskFile, MaskLook, count_values
+from segcli.datasets.masks import MaskFile, MaskLook, count_values, look_at_mask, objects_problem
 from segcli.errors import FileProblem
 from segcli.io.files import cache_folder
 from segcli.io.images import load_image, read_whole
@@ -28,7 +28,7 @@ from segcli.parallel import Progress, each, silent
 _SIDE = 16
 """Side of the grid whose brightness steps make the perceptual hash: 256 bits."""
 
-VERSION = f"1 {segcli.__version__} {PIL.__version__}"
+VERSION = f"2 {segcli.__version__} {PIL.__version__}"
 """Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
 _RACY = 2 * 10**9
 """Nanoseconds after which a file that changes gets another time, on any file system."""
@@ -68,6 +68,7 @@ class Look:
         return any(severity_of(finding) is Severity.ERROR for finding in self.findings)
 
 
+_AS_JSON = TypeAdapter(Look)
 Looks = Mapping[str, Sequence[Look]]
 """By split, what was seen of each pair."""
 
@@ -123,14 +124,14 @@ def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Findi
         return None
     mask = None
     try:
-        mask = item.mask.look(*(size or (0, 0)))
+        mask = look_at_mask(item.mask, *(size or (0, 0)))
         findings += [_note(kind, item.mask.path) for kind in mask.peculiarities]
-        if mask.objects_problem:
-            findings.append(Finding("instances", item.mask.path, mask.objects_problem))
+        if problem := objects_problem(item.mask, *mask.size):
+            findings.append(Finding("instances", item.mask.path, problem))
         if size is not None:
             check_same_size(size, mask.size, item.image, item.mask.path)
-    except FileProblem as problem:
-        findings.append(Finding(problem.kind, item.mask.path, str(problem)))
+    except FileProblem as error:
+        findings.append(Finding(error.kind, item.mask.path, str(error)))
     return mask
 
 
@@ -197,11 +198,9 @@ class LookCache:
         if id(item) in self._fresh or not isinstance(item, Pair):
             return self._fresh.get(id(item))
         key = self._keys[id(item)] = _key(item)
-        try:
-            self._fresh[id(item)] = _from_json(self._lines[key])
-        except (ValueError, KeyError, TypeError, IndexError):
-            return None
-        return self._fresh[id(item)]
+        with suppress(KeyError, ValueError):
+            self._fresh[id(item)] = _AS_JSON.validate_json(self._lines[key])
+        return self._fresh.get(id(item))
 
     def put(self, item: Pair | Sample, look: Look) -> None:
         """Keeps what was seen of a pair since `get` was asked for it; on disk, if its files had settled by then."""
@@ -209,12 +208,12 @@ class LookCache:
         key = self._keys.get(id(item))
         if not key:
             return
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # of a path that is no UTF-8
             if not self._path.exists():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 _drop_old(self._path.parent)
             with self._path.open("ab", buffering=0) as stream:
-                stream.write(b"\n" + key + _to_json(look))
+                stream.write(b"\n" + key + _AS_JSON.dump_json(look))
 
 
 def files_of(item: Pair | Sample) -> list[Path]:
@@ -250,22 +249,3 @@ def _drop_old(folder: Path) -> None:
         left -= state.st_size
         if left < 0:
             path.unlink(missing_ok=True)
-
-
-def _to_json(look: Look) -> bytes:
-    values = None if look.values is None else list(look.values.items())
-    findings = [[finding.kind, str(finding.file), finding.message] for finding in look.findings]
-    row = [look.size, values, look.image_digest, look.mask_digest, f"{look.likeness:x}", findings]
-    return json.dumps(row, separators=(",", ":")).encode()
-
-
-def _from_json(content: bytes) -> Look:
-    size, values, image_digest, mask_digest, likeness, findings = json.loads(content)
-    return Look(
-        None if size is None else (size[0], size[1]),
-        None if values is None else dict(values),
-        image_digest,
-        mask_digest,
-        int(likeness, 16),
-        tuple(Finding(kind, Path(file), message) for kind, file, message in findings),
-    )

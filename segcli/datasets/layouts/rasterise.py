@@ -14,7 +14,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.datasets.masks import MaskLook, look_at_values
 from segcli.errors import FileProblem
 from segcli.io.images import Mask, colour_values, decode, read_whole
 
@@ -236,10 +235,6 @@ class DrawnMask:
         """Draws the numbers of the objects: H×W uint16, 0 where there is none; raises as `values` does."""
         return self._draw(np.zeros((height, width), np.uint16), lambda drawn: drawn.instance)
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Draws the mask and says what it holds; raises as `values` does."""
-        return look_at_values(self.values(height, width))
-
     def _draw(self, mask: Mask, value: Callable[[DrawnObject], int]) -> Mask:
         height, width = mask.shape
         if self.size is not None and self.size != (height, width):
@@ -283,13 +278,8 @@ class PaintedMask:
         """The objects, numbered from 1: H×W uint16; raises as `values` does."""
         return self._mapped(0, lambda drawn: drawn.instance).astype(np.uint16)
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads the file in full and says what it holds; raises as `values` does."""
-        read_whole(self.path)
-        return look_at_values(self.values(height, width))
-
     def _mapped(self, ground: int, value: Callable[[DrawnObject], int]) -> Mask:
-        colours = colour_values(decode(self.path).image)
+        colours = colour_values(decode(self.path, read_whole(self.path)).image)
         numbers = colours >> 16 | colours & 0xFF00 | (colours & 0xFF) << 16
         meanings = {0: ground, **{drawn.segment: value(drawn) for drawn in self.objects}}
         present, place = np.unique(numbers, return_inverse=True)

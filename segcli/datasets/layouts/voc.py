@@ -10,7 +10,7 @@ import numpy as np
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
 from segcli.datasets.layouts.splits import read_names
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
+from segcli.datasets.masks import MaskFile, MaskSource, number_objects
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
 from segcli.task import Task, voc_palette
@@ -127,11 +127,6 @@ class SbdMask:
         """The objects, numbered from 1."""
         path = self.instance_path
         return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path else None
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it in full and says what it holds."""
-        values = self.values(height, width)
-        return look_at_values(values, objects_problem(self, values.shape[0], values.shape[1]))
 
 
 def _read_mat(path: Path, key: str) -> Mask:
