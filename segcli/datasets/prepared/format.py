@@ -37,8 +37,9 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     task = description.task
     value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
     task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
-    encoding = MaskEncoding(task, value_map)
-    splits = {split: as_samples(pairs, encoding) for split, pairs in description.pairs(root).items()}
+    pairs, findings = description.find_pairs(root)
+    refuse_errors(findings, check_command(root))
+    splits = {split: as_samples(items, MaskEncoding(task, value_map)) for split, items in pairs.items()}
     digest, remarks = description.fingerprint, []
     manifest = Manifest.read(root)
     changed = manifest.refresh(root)
@@ -77,14 +78,7 @@ def prepared_source(root: Path) -> Source:
         DataError: if the description is missing or damaged.
     """
     description = Description.read(root)
-    findings: list[Finding] = []
-    splits: dict[str, list[Pair]] = {}
-    for split, number in description.counts.items():
-        splits[split], alone = _pairs_of(root, split, split in description.figures)
-        findings += alone
-        if len(splits[split]) + len(alone) < number:
-            message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
-            findings.append(Finding("missing", root / DESCRIPTION, message))
+    splits, findings = description.find_pairs(root)
     masks = [root / "masks" / f"{name}.png" for name in description.guessed]
     findings += [Finding("guessed-mask", path, f"{path}: odd values in it were mended by a guess") for path in masks]
     changed = Manifest.read(root).refresh(root)
@@ -132,25 +126,21 @@ class Description:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
 
-    def pairs(self, root: Path) -> dict[str, list[Pair]]:
-        """The pairs of each split; raises DataError where they are not as many as were written."""
-        splits = {}
+    def find_pairs(self, root: Path) -> tuple[dict[str, list[Pair]], list[Finding]]:
+        """The pairs of each split, and what is wrong with them: files that stand alone, not as many as were written."""
+        splits: dict[str, list[Pair]] = {}
+        findings: list[Finding] = []
         for split, number in self.counts.items():
-            pairs, findings = _pairs_of(root, split, split in self.figures)
-            refuse_errors(findings, check_command(root))
-            if len(pairs) != number:
-                raise DataError(
-                    f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}; prepare it again"
-                )
-            splits[split] = pairs
-        return splits
-
-
-def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
-    if not with_masks:
-        return list_images(root / "images" / split)
-    pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
-    return with_objects(pairs, lambda pair: root / "instances" / split / f"{pair.name}.png"), findings
+            if split in self.figures:
+                pairs, alone = match_pairs(root / "images" / split, root / "masks" / split)
+                pairs = with_objects(pairs, lambda pair, home=root / "instances" / split: home / f"{pair.name}.png")
+            else:
+                pairs, alone = list_images(root / "images" / split)
+            splits[split], findings = pairs, [*findings, *alone]
+            if len(pairs) + len(alone) != number:
+                held = f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}"
+                findings.append(Finding("missing", root / DESCRIPTION, f"{held}; prepare it again"))
+        return splits, findings
 
 
 @dataclass(frozen=True)
