@@ -1,7 +1,7 @@
 """Where a mask comes from: an image file, or an annotation that is drawn."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,14 +20,12 @@ class MaskLook:
         size: height and width.
         values: pixels by value.
         digest: sha256 of its content.
-        pixels: gives the values themselves, H×W.
         peculiarities: kinds of notes.
     """
 
     size: tuple[int, int]
     values: Mapping[int, int]
     digest: str
-    pixels: Callable[[], Mask]
     peculiarities: tuple[str, ...] = ()
 
 
@@ -54,6 +52,7 @@ class MaskSource(Protocol):
 
         None where the source tells no objects apart.
         """
+
 
 @dataclass(frozen=True)
 class MaskFile:
@@ -85,21 +84,19 @@ class MaskFile:
         """Decodes the file in full, checksums included, and says what it holds."""
         content = read_whole(self.path)
         decoded = decode(self.path, content)
-        peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.format == "JPEG" else [])]
-
-        def pixels() -> Mask:
-            return colour_values(decoded.image) if self.colours else mask_values(decoded.image, self.path)
-
-        if decoded.image.mode in {"L", "P"} and not self.colours:
-            values = {value: count for value, count in enumerate(decoded.image.histogram()) if count}
+        image, peculiarities = decoded.image, [*decoded.peculiarities()]
+        if decoded.format == "JPEG":
+            peculiarities.append("jpeg-mask")
+        if image.mode in {"L", "P"} and not self.colours:
+            values = {value: count for value, count in enumerate(image.histogram()) if count}
         else:
-            values = count_values(pixels())
-            if decoded.image.mode.startswith("I") and max(values) <= 255:
+            values = count_values(colour_values(image) if self.colours else mask_values(image, self.path))
+            if image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
         digest = hashlib.sha256(content)
         if self.instance_path is not None and self.instance_path.is_file():
             digest.update(self.instance_path.read_bytes())
-        return MaskLook(decoded.size, values, digest.hexdigest(), pixels, tuple(peculiarities))
+        return MaskLook(decoded.size, values, digest.hexdigest(), tuple(peculiarities))
 
 
 def look_at_mask(mask: MaskSource, height: int, width: int) -> MaskLook:
@@ -108,7 +105,7 @@ def look_at_mask(mask: MaskSource, height: int, width: int) -> MaskLook:
         return mask.look()
     values = mask.values(height, width)
     digest = hashlib.sha256(f"{values.shape[0]} {values.shape[1]} ".encode() + values.tobytes()).hexdigest()
-    return MaskLook((values.shape[0], values.shape[1]), count_values(values), digest, lambda: values)
+    return MaskLook((values.shape[0], values.shape[1]), count_values(values), digest)
 
 
 def objects_problem(mask: MaskSource, height: int, width: int) -> str:

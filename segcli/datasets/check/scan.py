@@ -4,11 +4,12 @@ import hashlib
 import os
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 import segcli
 from segcli.datasets.check.kinds import KINDS, Severity, severity_of
 from segcli.datasets.dataset import Sample, check_same_size
+from segcli.datasets.encoding import MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
 from segcli.datasets.masks import MaskFile, MaskLook, count_values, look_at_mask, objects_problem
 from segcli.errors import FileProblem
@@ -97,13 +99,8 @@ def inspect(
 
 def look_at(item: Pair | Sample) -> Look:
     """Decodes an image and its mask in full; what is wrong becomes a finding."""
-    return look_closely(item)[0]
-
-
-def look_closely(item: Pair | Sample) -> tuple[Look, MaskLook | None]:
-    """As `look_at`, with what was seen of the mask by itself; None where there is no readable file of it."""
     if not isinstance(item, Pair):
-        return _look_at_made(item), None
+        return _look_at_made(item)
     findings: list[Finding] = []
     size, image_digest, likeness = None, "", 0
     try:
@@ -116,7 +113,7 @@ def look_closely(item: Pair | Sample) -> tuple[Look, MaskLook | None]:
         findings.append(Finding(problem.kind, item.image, str(problem)))
     mask = _look_at_mask(item, size, findings)
     values, mask_digest = (mask.values, mask.digest) if mask else (None, "")
-    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings)), mask
+    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings))
 
 
 def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Finding]) -> MaskLook | None:
@@ -161,15 +158,30 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
 
 
-def seen_pairs(source: Source, looks: Looks) -> Iterator[tuple[Pair | Sample, Look]]:
+class Seen(NamedTuple):
+    """A pair of a split, and what was seen of it."""
+
+    split: str
+    item: Pair | Sample
+    look: Look
+
+    @property
+    def name(self) -> str:
+        """SPLIT/NAME."""
+        return f"{self.split}/{self.item.name}"
+
+    @property
+    def mask(self) -> MaskValues:
+        """The values of its mask; none where there is none that can be read."""
+        mask = self.item.mask if isinstance(self.item, Pair) else None
+        return MaskValues(
+            mask.path if mask else Path(self.item.name), self.look.values or {}, self.look.has("jpeg-mask")
+        )
+
+
+def seen_pairs(source: Source, looks: Looks) -> list[Seen]:
     """The pairs of all splits with what was seen of them."""
-    for split, items in source.splits.items():
-        yield from zip(items, looks[split], strict=True)
-
-
-def mask_path(item: Pair | Sample) -> Path:
-    """The file of a mask, or what a mask that is made is called."""
-    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
+    return [Seen(s, *pair) for s, items in source.splits.items() for pair in zip(items, looks[s], strict=True)]
 
 
 class LookCache:

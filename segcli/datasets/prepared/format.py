@@ -131,16 +131,19 @@ class Description:
         splits: dict[str, list[Pair]] = {}
         findings: list[Finding] = []
         for split, number in self.counts.items():
-            if split in self.figures:
-                pairs, alone = match_pairs(root / "images" / split, root / "masks" / split)
-                pairs = with_objects(pairs, lambda pair, home=root / "instances" / split: home / f"{pair.name}.png")
-            else:
-                pairs, alone = list_images(root / "images" / split)
-            splits[split], findings = pairs, [*findings, *alone]
-            if len(pairs) + len(alone) != number:
-                held = f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}"
+            splits[split], alone = _pairs_of(root, split, split in self.figures)
+            findings += alone
+            if len(splits[split]) + len(alone) != number:
+                held = f"{root} has {len(splits[split])} {split} pairs, but {root / DESCRIPTION} says {number}"
                 findings.append(Finding("missing", root / DESCRIPTION, f"{held}; prepare it again"))
         return splits, findings
+
+
+def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
+    if not with_masks:
+        return list_images(root / "images" / split)
+    pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
+    return with_objects(pairs, lambda pair: root / "instances" / split / f"{pair.name}.png"), findings
 
 
 @dataclass(frozen=True)

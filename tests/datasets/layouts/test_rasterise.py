@@ -179,7 +179,6 @@ def test_large_class_indices_fit() -> None:
 def test_a_look_counts_and_tells_masks_apart() -> None:
     look = look_at_mask(mask_of(LOWER, UPPER), 2, 4)
     assert (look.size, look.values) == ((2, 4), {0: 3, 1: 1, 2: 4})
-    assert look.pixels().tolist() == [[2, 1, 0, 2], [2, 2, 0, 0]]
     assert look.digest == look_at_mask(mask_of(LOWER, UPPER, size=None), 2, 4).digest
     assert look.digest != look_at_mask(mask_of(UPPER, LOWER), 2, 4).digest
     assert look_at_mask(mask_of(size=None), 2, 4).digest != look_at_mask(mask_of(size=None), 4, 2).digest
