@@ -147,17 +147,11 @@ def unknown_values(source: Path, values: Sequence[int], encoding: MaskEncoding) 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """The values of one mask.
-
-    Attributes:
-        file: the mask.
-        pixels: by value.
-        lossy: it is stored in a format that changes values.
-    """
+    """The values of one mask."""
 
     file: Path
-    pixels: Mapping[int, int]
-    lossy: bool = False
+    pixels: Mapping[int, int]  # by value
+    lossy: bool = False  # it is stored in a format that changes values
 
     def rare(self) -> set[int]:
         """Values that few of its pixels hold."""

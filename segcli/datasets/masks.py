@@ -14,19 +14,12 @@ from segcli.io.images import Mask, colour_values, decode, mask_values, read_mask
 
 @dataclass(frozen=True)
 class MaskLook:
-    """What a mask holds.
+    """What a mask holds."""
 
-    Attributes:
-        size: height and width.
-        values: pixels by value.
-        digest: sha256 of its content.
-        peculiarities: kinds of notes.
-    """
-
-    size: tuple[int, int]
-    values: Mapping[int, int]
-    digest: str
-    peculiarities: tuple[str, ...] = ()
+    size: tuple[int, int]  # height and width
+    values: Mapping[int, int]  # pixels by value
+    digest: str  # sha256 of its content
+    peculiarities: tuple[str, ...] = ()  # kinds of notes
 
 
 class MaskSource(Protocol):
@@ -37,11 +30,7 @@ class MaskSource(Protocol):
         """The file it comes from."""
 
     def values(self, height: int, width: int) -> Mask:
-        """The integers, H×W.
-
-        Args:
-            height: that of the image; a mask that is drawn gets this size.
-            width: likewise.
+        """The integers, H×W; a mask that is drawn gets the given size, that of the image.
 
         Raises:
             FileProblem: if the file cannot be used.

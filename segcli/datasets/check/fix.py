@@ -87,19 +87,11 @@ def _of_pair(pair: Pair, look: Look, findings: Mapping[Path, list[Finding]]) -> 
 
 @dataclass(frozen=True)
 class _Mender:
-    """Mends the pairs of a split.
-
-    Attributes:
-        encoding: what mask values mean.
-        folder: where mended images go.
-        largest: the value that becomes 255 in images of more than 8 bits; 0 where they cannot be scaled.
-        changed: takes what was mended.
-        left_out: takes what cannot be.
-    """
+    """Mends pairs, and keeps by file what it did to those that it mended, and why it left others out."""
 
     encoding: MaskEncoding
-    folder: Path
-    largest: int
+    folder: Path  # where mended images go
+    largest: int  # the value that becomes 255 in images of more than 8 bits
     changed: dict[str, str]
     left_out: dict[str, str]
 
@@ -154,21 +146,13 @@ def _narrowed(path: Path, largest: int) -> Pixels:
 
 @dataclass(frozen=True)
 class MendedMask:
-    """A mask as class indices, with what was wrong with it mended when it is read.
-
-    Attributes:
-        source: the mask as it is.
-        encoding: what its values mean.
-        wrong: kinds of findings to mend.
-        size: height and width of the image, upright.
-        orientation: the image's EXIF orientation.
-    """
+    """A mask as class indices, with what was wrong with it mended when it is read."""
 
     source: MaskSource
     encoding: MaskEncoding
-    wrong: frozenset[str] | set[str]
-    size: tuple[int, int]
-    orientation: int
+    wrong: frozenset[str] | set[str]  # kinds of findings to mend
+    size: tuple[int, int]  # height and width of the image, upright
+    orientation: int  # the image's EXIF orientation
 
     @property
     def path(self) -> Path:

@@ -24,19 +24,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding.
+    """A kind of finding."""
 
-    Attributes:
-        name: its word in JSON.
-        severity: how bad it is.
-        title: what is wrong, of one file.
-        mended: what `seg dataset check --fix` does about it; empty where it leaves the file as it is.
-    """
-
-    name: str
+    name: str  # its word in JSON
     severity: Severity
-    title: str
-    mended: str = ""
+    title: str  # what is wrong, of one file
+    mended: str = ""  # what `seg dataset check --fix` does about it; empty where it leaves the file as it is
 
 
 _LEFT_OUT = "leaves the pair out"

@@ -20,30 +20,17 @@ _BY_SEVERITY = list(Severity)
 
 @dataclass(frozen=True)
 class Row:
-    """All findings of one kind.
-
-    Attributes:
-        kind: what they are.
-        findings: in the order of the files.
-        command: what mends them; empty where nobody but a person can.
-        option: the part of the command that does it.
-    """
+    """All findings of one kind, in the order of the files."""
 
     kind: Kind
     findings: Sequence[Finding]
-    command: str = ""
-    option: str = ""
+    command: str = ""  # what mends them; empty where nobody but a person can
+    option: str = ""  # the part of the command that does it
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
-
-    Attributes:
-        root: the dataset.
-        survey: what was seen of it.
-        rows: a row a kind of finding, the worst first.
-    """
+    """What a check of a dataset found: a row a kind of finding, the worst first."""
 
     root: Path
     survey: Survey

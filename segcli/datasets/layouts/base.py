@@ -40,17 +40,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask.
+    """An image file and its mask."""
 
-    Attributes:
-        name: path below the folder, without suffix, with forward slashes.
-        image: the file.
-        mask: None where there is none, as in a test split.
-    """
-
-    name: str
+    name: str  # path below the folder, without suffix, with forward slashes
     image: Path
-    mask: MaskSource | None
+    mask: MaskSource | None  # None as in a test split
 
 
 @dataclass(frozen=True)
@@ -148,10 +142,7 @@ def those_there(
 ) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
     """The splits of which pairs are on disk, with their findings, and one for train or val where that is not there.
 
-    Args:
-        root: the folder.
-        splits: pairs and findings; those of a split without pairs do not count.
-        where: where its files are sought.
+    Findings of a split without pairs do not count; where its files were sought (`where`) is said then.
 
     Raises:
         DataError: if neither train nor val is there.

@@ -66,11 +66,6 @@ def match_splits(
 ) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
     """The pairs of a native dataset's splits, each in folders of images and of masks; those not there are passed over.
 
-    Args:
-        root: the dataset's folder.
-        folders: by split, the folders.
-        where: where train and val are sought.
-
     Raises:
         DataError: if neither train nor val is there, or folders that are there have nothing in common.
     """
@@ -178,8 +173,8 @@ def _ends(stems: Sequence[str]) -> tuple[str, str]:
     """What all of several stems begin with, and what the rest of them ends with."""
     if len(stems) == 1:
         return "", ""
-    before = commonprefix(stems)
-    return before, commonprefix([stem[len(before) :][::-1] for stem in stems])[::-1]
+    before = commonprefix(stems)  # noqa: RUF071 (of characters, not of folders)
+    return before, commonprefix([stem[len(before) :][::-1] for stem in stems])[::-1]  # noqa: RUF071
 
 
 def _named(stem: str, pattern: str) -> str:

@@ -60,21 +60,13 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Ellipse:
-    """An ellipse.
-
-    Attributes:
-        x: of its centre.
-        y: of its centre.
-        radius_x: half its width, before it is turned.
-        radius_y: half its height.
-        angle: degrees by which it is turned, clockwise as y points down.
-    """
+    """An ellipse about (x, y), which is turned about its centre."""
 
     x: float
     y: float
-    radius_x: float
+    radius_x: float  # half its width, before it is turned
     radius_y: float
-    angle: float = 0
+    angle: float = 0  # degrees, clockwise as y points down
 
     def __post_init__(self) -> None:
         if not all(isfinite(value) for value in (self.x, self.y, self.radius_x, self.radius_y, self.angle)):
@@ -190,19 +182,12 @@ def _turned_box(x: float, y: float, along: float, across: float, cosine: float, 
 
 @dataclass(frozen=True)
 class DrawnObject:
-    """An annotated object.
-
-    Attributes:
-        shapes: what it covers, together.
-        value: its class index, or the ignore index.
-        instance: its number from 1; 0 where it is no single object.
-        segment: its number in a painting.
-    """
+    """An annotated object: shapes that cover it together, or a segment of a painting."""
 
     shapes: tuple[Shape, ...]
-    value: int
-    instance: int = 0
-    segment: int = 0
+    value: int  # its class index, or the ignore index
+    instance: int = 0  # its number from 1; 0 where it is no single object
+    segment: int = 0  # its number in the painting
 
 
 @dataclass(frozen=True)

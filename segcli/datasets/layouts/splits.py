@@ -17,17 +17,11 @@ DEFAULT_RATIOS = (0.8, 0.2)
 
 @dataclass(frozen=True)
 class Dealt:
-    """A pair on the table.
-
-    Attributes:
-        pair: the pair.
-        classes: the classes that its mask holds.
-        content: what the image holds; pairs of the same content stay together.
-    """
+    """A pair on the table."""
 
     pair: Pair
-    classes: frozenset[int] = frozenset()
-    content: str = ""
+    classes: frozenset[int] = frozenset()  # that its mask holds
+    content: str = ""  # of its image; pairs of the same content stay together
 
 
 def deal(

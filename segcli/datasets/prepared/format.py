@@ -195,11 +195,7 @@ def row_of(path: Path, folder: Path, sha256: str | None = None) -> FileRow:
 
 
 class Manifest:
-    """The files of a prepared dataset.
-
-    Args:
-        rows: a row a file.
-    """
+    """The files of a prepared dataset, a row each."""
 
     def __init__(self, rows: Sequence[FileRow]) -> None:
         self.rows = list(rows)

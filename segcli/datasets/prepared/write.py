@@ -45,15 +45,10 @@ _NO_TIME = 315532800  # 1980, for masks that come from no file
 
 @dataclass(frozen=True)
 class Preparation:
-    """What `prepare` made.
-
-    Attributes:
-        dataset: the prepared dataset.
-        findings: what was found that is no error.
-    """
+    """What `prepare` made."""
 
     dataset: Dataset
-    findings: Sequence[Finding]
+    findings: Sequence[Finding]  # those that are no errors
 
 
 def prepare(

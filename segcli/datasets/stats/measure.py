@@ -26,24 +26,19 @@ OBJECT_SIDES = (8, 16, 32, 64, 128, 256)
 
 NUM_EXAMPLES = 4
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height."""
+
 
 @dataclass(frozen=True)
 class Example:
-    """Where a class shows well.
-
-    Attributes:
-        split: its split.
-        place: index of the sample in its split.
-        name: of the sample.
-        box: left, top, width and height of the largest object.
-        area: its pixels.
-    """
+    """A sample in which a class shows well, and the largest object of it there."""
 
     split: str
-    place: int
+    place: int  # index of the sample in its split
     name: str
-    box: tuple[int, int, int, int]
-    area: int
+    box: Box  # of the object
+    area: int  # its pixels
 
 
 @dataclass(frozen=True)
@@ -103,21 +98,13 @@ class SplitFigures:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Figures of a dataset.
-
-    Attributes:
-        name: of the dataset.
-        task: its classes.
-        splits: figures by split.
-        examples: by class, where it shows well.
-        samples: by split, to draw the examples from.
-    """
+    """Figures of a dataset."""
 
     name: str
     task: Task
     splits: Mapping[str, SplitFigures]
-    examples: Sequence[Sequence[Example]]
-    samples: Mapping[str, Sequence[Sample]]
+    examples: Sequence[Sequence[Example]]  # by class
+    samples: Mapping[str, Sequence[Sample]]  # by split, to draw the examples from
 
     def class_weights(self) -> dict[str, list[float]]:
         """The weights of the classes by two rules of the losses, from the training images."""
@@ -178,10 +165,6 @@ def _figures(
     ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
     by_number = dict(sizes.most_common())
     return SplitFigures(by_number, tuple(mean.tolist()), tuple(std.tolist()), classes, objects.tolist(), ignored)
-
-
-Box = tuple[int, int, int, int]
-"""Left, top, width and height."""
 
 
 def _measure(
