@@ -98,19 +98,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class FileSample:
-    """A sample whose image and mask are files.
+    """A sample whose image and mask are files."""
 
-    Attributes:
-        name: the path below its split, without suffix.
-        image_path: the image file.
-        mask: where the mask comes from; None where there is none, as in a test split.
-        encoding: what its values mean.
-    """
-
-    name: str
+    name: str  # the path below its split, without suffix
     image_path: Path
-    mask: MaskSource | None
-    encoding: MaskEncoding
+    mask: MaskSource | None  # None as in a test split
+    encoding: MaskEncoding  # what the mask's values mean
 
     def image(self) -> Pixels:
         """Reads the image."""

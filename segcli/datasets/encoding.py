@@ -27,17 +27,11 @@ _FAR = 32  # between values that compression and smoothing do not confuse
 
 @dataclass(frozen=True)
 class Spelling:
-    """How whoever reads a message can say what the values in masks mean; all empty where there is no way to.
+    """How whoever reads a message can say what the values in masks mean; all empty where there is no way to."""
 
-    Attributes:
-        classes: names them.
-        value_map: gives a value a meaning, with `{value}` and `{index}`.
-        ignore_index: has a `{value}` ignored.
-    """
-
-    classes: str = ""
-    value_map: str = ""
-    ignore_index: str = ""
+    classes: str = ""  # names them
+    value_map: str = ""  # gives a value a meaning, with `{value}` and `{index}`
+    ignore_index: str = ""  # has a `{value}` ignored
 
 
 IN_CONFIG = Spelling("`dataset.classes`", "`dataset.map: {{{value}: {index}}}`", "`dataset.ignore_index: {value}`")
@@ -47,20 +41,12 @@ NOWHERE = Spelling()
 
 @dataclass(frozen=True)
 class MaskEncoding:
-    """Turns the values of masks into class indices, and refuses the values that no class has.
-
-    Attributes:
-        task: the classes and the ignore index.
-        value_map: what other values mean.
-        colours: the values are colours (0xRRGGBB), of which only those in the map mean something.
-        guessed: nobody named the classes; they were counted.
-        spelling: how to say what values mean.
-    """
+    """Turns the values of masks into class indices, and refuses the values that no class has."""
 
     task: Task
-    value_map: Mapping[int, int] = field(default_factory=dict)
-    colours: bool = False
-    guessed: bool = False
+    value_map: Mapping[int, int] = field(default_factory=dict)  # what other values mean
+    colours: bool = False  # the values are colours (0xRRGGBB), of which only those in the map mean something
+    guessed: bool = False  # nobody named the classes; they were counted
     spelling: Spelling = NOWHERE
 
     @property
@@ -226,22 +212,17 @@ def _sound_values(masks: Sequence[MaskValues]) -> dict[int, Path]:
 
     Indices without a gap are all sound, however rare; noise leaves gaps, or fills the whole range of a byte.
     """
-    held = {value: mask.file for mask in reversed([mask for mask in masks if not mask.lossy] or masks)
-            for value in mask.pixels}  # fmt: skip
+    lossless = [mask for mask in masks if not mask.lossy]
+    telling = lossless or masks
+    held = {value: mask.file for mask in reversed(telling) for value in mask.pixels}
     indices = held.keys() - {255, 65535}
-    if indices == set(range(len(indices))) and len(held) <= _MOST_DENSE and not all(mask.lossy for mask in masks):
+    if lossless and indices == set(range(len(indices))) and len(held) <= _MOST_DENSE:
         return held
-    trusted: dict[int, Path] = {}
-    large: dict[int, Path] = {}
-    holders, large_holders = Counter[int](), Counter[int]()
-    for mask in reversed([mask for mask in masks if not mask.lossy] or masks):
-        holders.update(mask.pixels.keys())
-        large_holders.update(mask.large())
-        large.update(dict.fromkeys(mask.large(), mask.file))
-        if not mask.cluttered():
-            trusted.update(dict.fromkeys(mask.pixels, mask.file))
-    often_large = {value for value in large if large_holders[value] >= _OFTEN * holders[value]}
-    sound = {value: file for value, file in (large | trusted).items() if value in trusted or value in often_large}
+    holders = Counter(value for mask in telling for value in mask.pixels)
+    large = Counter(value for mask in telling for value in mask.large())
+    trusted = {value for mask in telling if not mask.cluttered() for value in mask.pixels}
+    trusted |= {value for value, number in large.items() if number >= _OFTEN * holders[value]}
+    sound = {value: file for value, file in held.items() if value in trusted}
     common = {value for value in sound if holders[value] > 1}
     indices = common - {255, 65535}
     if len(masks) >= _CLUTTER and indices == set(range(len(indices))):

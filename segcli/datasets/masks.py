@@ -45,19 +45,12 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in an image file.
-
-    Attributes:
-        path: the file.
-        colours: its values are colours, as 0xRRGGBB.
-        instance_path: an image file that tells objects apart.
-        instance_values: the first and the last of its values that are objects.
-    """
+    """A mask in an image file, and maybe another one that tells objects apart."""
 
     path: Path
-    colours: bool = False
+    colours: bool = False  # its values are colours, as 0xRRGGBB
     instance_path: Path | None = None
-    instance_values: tuple[int, int] = (1, 65535)
+    instance_values: tuple[int, int] = (1, 65535)  # the first and the last value that are objects
 
     def values(self, height: int, width: int) -> Mask:
         """The integers as they stand in the file, whatever the image's size."""

@@ -42,23 +42,14 @@ _MOST = 512 << 20
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of an image and its mask.
+    """What was seen of an image and its mask."""
 
-    Attributes:
-        size: height and width of the image, upright; None where it cannot be read.
-        values: pixels of the mask by value, as they stand in the file; None where there is no readable mask.
-        image_digest: sha256 of the image file.
-        mask_digest: sha256 of the mask's content; empty where there is none.
-        likeness: perceptual hash of the image, whose bits hardly change when it is scaled or stored anew.
-        findings: what is wrong with these two files by themselves.
-    """
-
-    size: tuple[int, int] | None
-    values: Mapping[int, int] | None
-    image_digest: str
-    mask_digest: str
-    likeness: int
-    findings: tuple[Finding, ...] = ()
+    size: tuple[int, int] | None  # height and width of the image, upright; None where it cannot be read
+    values: Mapping[int, int] | None  # pixels of the mask by value, as in the file; None where it cannot be read
+    image_digest: str  # sha256 of the file
+    mask_digest: str  # sha256 of the mask's content; empty where there is none
+    likeness: int  # perceptual hash of the image, whose bits hardly change when it is scaled or stored anew
+    findings: tuple[Finding, ...] = ()  # what is wrong with these two files by themselves
 
     def has(self, kind: str) -> bool:
         """Whether there is a finding of a kind."""

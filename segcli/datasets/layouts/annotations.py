@@ -40,25 +40,15 @@ class Region:
 
 @dataclass(frozen=True)
 class Annotated:
-    """An image with its regions.
+    """An image with its regions."""
 
-    Attributes:
-        name: of the pair: path without suffix, and without the folder that names the split.
-        split: UNDEALT where nothing names one.
-        image: the image file.
-        file: the annotation file.
-        size: height and width that the annotation states; None where it states none.
-        regions: in drawing order; None where nobody has annotated the image, as in a test split.
-        painting: the file in which the regions are painted by their numbers, instead of being drawn.
-    """
-
-    name: str
-    split: str
+    name: str  # of the pair: path without suffix, and without the folder that names the split
+    split: str  # UNDEALT where nothing names one
     image: Path
-    file: Path
-    size: tuple[int, int] | None
-    regions: Sequence[Region] | None
-    painting: Path | None = None
+    file: Path  # the annotation file
+    size: tuple[int, int] | None  # height and width that the annotation states
+    regions: Sequence[Region] | None  # in drawing order; None where nobody has annotated the image, as in a test split
+    painting: Path | None = None  # the file in which the regions are painted by their numbers, instead of being drawn
 
     @classmethod
     def of(

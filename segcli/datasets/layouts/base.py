@@ -23,19 +23,12 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """Something found."""
 
-    Attributes:
-        kind: a name in the list of kinds (`check/kinds.py`).
-        file: the file concerned.
-        message: one line with what, which file and what to do.
-        detail: figures behind it, such as the values of a mask that have no class.
-    """
-
-    kind: str
-    file: Path
-    message: str
-    detail: tuple[int, ...] = ()
+    kind: str  # a name in the list of kinds (`check/kinds.py`)
+    file: Path  # the file concerned
+    message: str  # one line with what, which file and what to do
+    detail: tuple[int, ...] = ()  # figures behind it, such as the values of a mask that have no class
 
 
 @dataclass(frozen=True)
@@ -114,23 +107,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout.
+    """A layout."""
 
-    Attributes:
-        name: as on the command line.
-        find: finds the source at a folder.
-        mark: paths below a folder of which one says that it is laid out so; empty where nothing does.
-        open: whether classes and splits are left open, so that options say them.
-        variants: what `--variant` may name; the first is the default.
-        needs_folder: whether it lies in a folder at all.
-    """
-
-    name: str
-    find: Callable[[Path, Options], Source]
-    mark: Sequence[str] = ()
-    open: bool = False
-    variants: Sequence[str] = ()
-    needs_folder: bool = True
+    name: str  # as on the command line
+    find: Callable[[Path, Options], Source]  # the source at a folder
+    mark: Sequence[str] = ()  # paths of which one below a folder says that it is laid out so; empty where nothing does
+    open: bool = False  # whether classes and splits are left open, so that options say them
+    variants: Sequence[str] = ()  # what `--variant` may name; the first is the default
+    needs_folder: bool = True  # whether it lies in a folder at all
 
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like this layout."""

@@ -32,13 +32,9 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Polygon:
-    """Closed paths, filled by even-odd: a path within another one is a hole.
+    """Closed paths, filled by even-odd: a path within another one is a hole."""
 
-    Attributes:
-        paths: the bytes of each path's points, x and y in turn as float64: a quarter of what Python's floats take.
-    """
-
-    paths: tuple[bytes, ...]
+    paths: tuple[bytes, ...]  # x and y of their points in turn, as float64: a quarter of what Python's floats take
 
     @classmethod
     def of(cls, *paths: Points) -> Self:
@@ -86,23 +82,14 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Runs:
-    """A bitmap, as the lengths of its runs outside and inside in turn.
+    """A bitmap, as the lengths of its runs outside and inside in turn."""
 
-    Attributes:
-        counts: the bytes of the lengths as uint32, the first of which is outside.
-        left: column of its first pixel.
-        top: row of its first pixel.
-        width: its columns.
-        height: its rows.
-        by_columns: runs go down, column by column, instead of along the rows.
-    """
-
-    counts: bytes
-    left: int
+    counts: bytes  # the lengths as uint32, the first of which is outside
+    left: int  # column of its first pixel
     top: int
     width: int
     height: int
-    by_columns: bool = False
+    by_columns: bool = False  # runs go down, column by column, instead of along the rows
 
     @classmethod
     def of(
@@ -192,21 +179,13 @@ class DrawnObject:
 
 @dataclass(frozen=True)
 class DrawnMask:
-    """A mask drawn from an annotation file; the values are class indices.
+    """A mask drawn from an annotation file; the values are class indices."""
 
-    Attributes:
-        path: the annotation file.
-        image: what it calls the image.
-        size: height and width that it states; None where it states none.
-        objects: in drawing order, later ones over earlier ones.
-        ground: the value where nothing is drawn.
-    """
-
-    path: Path
-    image: str
-    size: tuple[int, int] | None
-    objects: tuple[DrawnObject, ...]
-    ground: int = 0
+    path: Path  # the annotation file
+    image: str  # what it calls the image
+    size: tuple[int, int] | None  # height and width that it states
+    objects: tuple[DrawnObject, ...]  # in drawing order, later ones over earlier ones
+    ground: int = 0  # the value where nothing is drawn
 
     def values(self, height: int, width: int) -> Mask:
         """Draws class indices: H×W, uint8 where they fit, else int32.
@@ -237,19 +216,12 @@ class DrawnMask:
 
 @dataclass(frozen=True)
 class PaintedMask:
-    """A mask whose colours are the numbers of segments: R + 256 G + 65536 B; the values are class indices.
+    """A mask whose colours are the numbers of segments: R + 256 G + 65536 B; the values are class indices."""
 
-    Attributes:
-        path: the PNG file.
-        annotations: the file that lists the segments.
-        objects: the segments.
-        ground: the value where there is none.
-    """
-
-    path: Path
-    annotations: Path
+    path: Path  # the PNG file
+    annotations: Path  # the file that lists the segments
     objects: tuple[DrawnObject, ...]
-    ground: int
+    ground: int  # the value where there is no segment
 
     def values(self, height: int, width: int) -> Mask:
         """Class indices as the file has them, whatever the image's size: H×W, uint8 where they fit, else int32.

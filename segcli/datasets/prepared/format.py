@@ -148,21 +148,13 @@ def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], lis
 
 @dataclass(frozen=True)
 class FileRow:
-    """A file.
+    """A file."""
 
-    Attributes:
-        path: below the dataset's folder, with forward slashes.
-        size: in bytes.
-        mtime_ns: when it was changed last, as its file system says.
-        sha256: of its content, as hexadecimal digits.
-        classes: those that a mask holds; None where it is none, or was prepared before they were written down.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    classes: tuple[int, ...] | None = None
+    path: str  # below the dataset's folder, with forward slashes
+    size: int  # in bytes
+    mtime_ns: int  # when it was changed last, as its file system says
+    sha256: str  # of its content, as hexadecimal digits
+    classes: tuple[int, ...] | None = None  # of a mask, those that it holds, where that was written down
 
     @classmethod
     def of(cls, line: str) -> "FileRow":

@@ -43,23 +43,16 @@ class Example:
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """Figures of a split.
+    """Figures of a split."""
 
-    Attributes:
-        sizes: images by (height, width).
-        mean: of red, green and blue, 0…1.
-        std: likewise, over all pixels.
-        classes: how often each class occurs; None where the split has no masks.
-        objects: by class, connected regions (8 neighbours) by size: the bins between OBJECT_SIDES.
-        ignored: pixels that are ignored.
-    """
-
-    sizes: Mapping[tuple[int, int], int]
-    mean: tuple[float, ...]
+    sizes: Mapping[tuple[int, int], int]  # images by (height, width)
+    mean: tuple[float, ...]  # of red, green and blue over all pixels, 0…1
     std: tuple[float, ...]
-    classes: ClassFigures | None
-    objects: Sequence[Sequence[int]]
-    ignored: int
+    classes: ClassFigures | None  # None where the split has no masks
+    objects: Sequence[
+        Sequence[int]
+    ]  # by class, connected regions (8 neighbours) by size: the bins between OBJECT_SIDES
+    ignored: int  # pixels
 
     @property
     def images(self) -> int:
