@@ -20,21 +20,13 @@ from segcli.parallel import Progress, silent
 
 @dataclass(frozen=True)
 class Survey:
-    """A source and what was seen of it.
+    """A source and what was seen of it."""
 
-    Attributes:
-        source: with its splits dealt.
-        encoding: what the values of its masks mean; None where they do not tell.
-        looks: by split, what was seen of each pair.
-        findings: everything that is wrong or odd.
-        dealt: the splits are not the source's own.
-    """
-
-    source: Source
-    encoding: MaskEncoding | None
+    source: Source  # with its splits dealt
+    encoding: MaskEncoding | None  # what the values of its masks mean; None where they do not tell
     looks: Looks
-    findings: Sequence[Finding]
-    dealt: bool = False
+    findings: Sequence[Finding]  # everything that is wrong or odd
+    dealt: bool = False  # the splits are not the source's own
 
     @property
     def in_doubt(self) -> bool:
@@ -76,11 +68,7 @@ def survey(
 ) -> Survey:
     """Looks at every file of a source, settles its classes and splits, and judges what was seen.
 
-    Args:
-        source: what was found.
-        options: how to deal splits and name classes, where the source leaves it open.
-        progress: told of each pair looked at.
-        memory: remembers looks at files that have not changed.
+    Options say how to deal splits and name classes, where the source leaves it open.
 
     Raises:
         UsageError: if the options do not fit.

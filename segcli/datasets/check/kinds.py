@@ -96,12 +96,7 @@ def check_command(dataset: Path, options: str = "") -> str:
 
 
 def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:
-    """Raises DataError for the findings that are errors: the first one's message, and how many more there are.
-
-    Args:
-        findings: what was found.
-        where_to_look: the command that lists them all.
-    """
+    """Raises DataError for the findings that are errors: the first one's message, and the command that lists them."""
     errors = [finding for finding in findings if severity_of(finding) is Severity.ERROR]
     if not errors:
         return

@@ -75,7 +75,7 @@ def check(source: Source, options: Options | None = None, progress: Progress = s
 
     Args:
         source: the dataset as it was found.
-        options: how to deal splits and name classes, where the source leaves it open.
+        options: as of `survey`.
         progress: told of each pair.
         command: what was typed, to be repeated in the commands that mend; empty checks the folder as it is.
 

@@ -74,15 +74,16 @@ def inspect(
 ) -> dict[str, list[Look]]:
     """Looks at every pair, by several processes; gives the looks by split in the pairs' order."""
     items = [item for found in splits.values() for item in found]
-    seen = [memory.get(item) if memory else None for item in items]
+    keys = [_key(item) if memory else b"" for item in items]
+    seen = [memory.get(key) if memory else None for key in keys]
     new = [item for item, look in zip(items, seen, strict=True) if look is None]
     fresh = each(look_at, new, "checking files", progress, processes)
     looks = []
-    for item, look in zip(items, seen, strict=True):
+    for key, look in zip(keys, seen, strict=True):
         if look is None:
             look = next(fresh)
             if memory:
-                memory.put(item, look)
+                memory.put(key, look)
         looks.append(look)
     ordered = iter(looks)
     return {split: list(islice(ordered, len(found))) for split, found in splits.items()}
@@ -180,9 +181,6 @@ class LookCache:
 
     Lines are only ever appended, each in one go, so that several processes may use it at once; a line that is damaged
     is passed over. Where the folder cannot be written, every file is looked at each time.
-
-    Args:
-        source: the dataset.
     """
 
     def __init__(self, source: Source) -> None:
@@ -192,23 +190,15 @@ class LookCache:
         with suppress(OSError):
             self._lines = {line[:_KEY]: line[_KEY:] for line in self._path.read_bytes().split(b"\n")}
             os.utime(self._path)
-        # By the pair itself, which its caller keeps: what was seen by this process, and the key from before that.
-        self._fresh: dict[int, Look] = {}
-        self._keys: dict[int, bytes] = {}
 
-    def get(self, item: Pair | Sample) -> Look | None:
-        """What was seen of a pair, if its files are as they were."""
-        if id(item) in self._fresh or not isinstance(item, Pair):
-            return self._fresh.get(id(item))
-        key = self._keys[id(item)] = _key(item)
+    def get(self, key: bytes) -> Look | None:
+        """What was seen of a pair whose files are as they were."""
         with suppress(KeyError, ValueError):
-            self._fresh[id(item)] = _AS_JSON.validate_json(self._lines[key])
-        return self._fresh.get(id(item))
+            return _AS_JSON.validate_json(self._lines[key])
+        return None
 
-    def put(self, item: Pair | Sample, look: Look) -> None:
-        """Keeps what was seen of a pair since `get` was asked for it; on disk, if its files had settled by then."""
-        self._fresh[id(item)] = look
-        key = self._keys.get(id(item))
+    def put(self, key: bytes, look: Look) -> None:
+        """Keeps what was seen of a pair, if its files had settled when its key was made."""
         if not key:
             return
         with suppress(OSError, ValueError):  # of a path that is no UTF-8
@@ -227,8 +217,10 @@ def files_of(item: Pair | Sample) -> list[Path]:
     return [path for path in (item.image, mask and mask.path, getattr(mask, "instance_path", None)) if path]
 
 
-def _key(pair: Pair) -> bytes:
-    """Changes with the files of a pair; empty where one is so young that it could change without a trace."""
+def _key(pair: Pair | Sample) -> bytes:
+    """Changes with the files of a pair; empty where there are none, or one could still change without a trace."""
+    if not isinstance(pair, Pair):
+        return b""
     now = time.time_ns()
     if pair.mask is None or isinstance(pair.mask, MaskFile):
         parts = [str(pair.mask and pair.mask.colours)]

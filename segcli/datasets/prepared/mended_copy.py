@@ -29,12 +29,7 @@ class Mended:
 
 
 def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
-    """Writes what can be used of a dataset, mended, as a prepared dataset.
-
-    Args:
-        report: of a check.
-        target: where to write.
-        progress: told of each pair.
+    """Writes what can be used of a dataset that was checked, mended, as a prepared dataset.
 
     Raises:
         UsageError: if the target lies in the source, or the source in the target.

@@ -118,13 +118,8 @@ class Statistics:
 def measure(found: Survey, progress: Progress = silent, where_to_look: str = "seg dataset check") -> Statistics:
     """Measures a dataset that has been looked at; every file is read once more.
 
-    Args:
-        found: the dataset.
-        progress: told of each sample.
-        where_to_look: the command that lists all findings.
-
     Raises:
-        DataError: if something is wrong with it.
+        DataError: if something is wrong with it, with the command that lists it all.
     """
     refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
     encoding, samples, figures = found.settled(), found.samples(), found.class_figures()

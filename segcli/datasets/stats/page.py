@@ -1,7 +1,6 @@
 """The figures of a dataset as one HTML page, pictures included."""
 
 import base64
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ def _content(statistics: Statistics) -> dict[str, Any]:
     splits = statistics.splits
     most = {split: max(figures.shares() or [0]) or 1 for split, figures in splits.items()}
     weights = statistics.class_weights().values()
+    shown = 2 if statistics.task.num_classes > _MANY_CLASSES else None
     classes = []
     for index, name in enumerate(statistics.task.classes):
         objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(_NUM_BINS)]
@@ -46,7 +46,7 @@ def _content(statistics: Statistics) -> dict[str, Any]:
             "objects": {
                 "number": sum(objects), "bins": objects, "bars": [count / max(*objects, 1) for count in objects],
             },
-            "examples": [_picture(statistics, example, index) for example in _few(statistics, index)],
+            "examples": [_picture(statistics, example, index) for example in statistics.examples[index][:shown]],
         })  # fmt: skip
     return {
         "name": statistics.name,
@@ -58,10 +58,6 @@ def _content(statistics: Statistics) -> dict[str, Any]:
 
 
 _NUM_BINS = len(OBJECT_SIDES) + 1
-
-
-def _few(statistics: Statistics, index: int) -> Sequence[Example]:
-    return statistics.examples[index][: 2 if statistics.task.num_classes > _MANY_CLASSES else None]
 
 
 def _bin_names() -> list[str]:
