@@ -169,13 +169,9 @@ def _how_to_prepare(root: Path) -> str:
 def open_folders(
     name: str, folders: Mapping[str, tuple[Path, Path | None]], options: Options, progress: Progress = silent
 ) -> Dataset:
-    """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
+    """Opens folders, by split of images and of masks (None where there are none), as a dataset.
 
-    Args:
-        name: what to call it.
-        folders: by split, the folder of images and that of masks; None where there are no masks.
-        options: what the values in the masks mean.
-        progress: told of each pair looked at.
+    Files that changed since they were last seen are decoded.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.

@@ -101,9 +101,7 @@ def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) 
     looks = list(chain(*found.looks.values()))
     if kind.name == "ambiguous":
         return "--map 255=1"
-    if kind.name == "colour-mask" and 2 * len(findings) > sum(
-        look.has(kind.name) or bool(look.values) for look in looks
-    ):
+    if kind.name == "colour-mask" and len(findings) > sum(bool(look.values) for look in looks):
         return "--palette auto"
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"

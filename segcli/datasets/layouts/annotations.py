@@ -123,15 +123,10 @@ def as_source(
     order: Sequence[str] = (),
     background: bool = True,
 ) -> Source:
-    """The source of annotated images.
+    """The source of annotated images, with the findings of others.
 
-    Args:
-        root: the folder.
-        found: the images.
-        findings: what was wrong with others.
-        options: names the classes, or leaves it to the labels.
-        order: labels in the order of the classes; others follow, sorted.
-        background: what no region covers is a class of its own; else it is ignored.
+    Classes that the options do not name are the labels in the given order, others behind them, sorted. What no region
+    covers is a class of its own where there is a background, else it is ignored.
 
     Raises:
         DataError: if there are no images, the labels make no classes, or only some images lie in splits.

@@ -21,14 +21,8 @@ def match_pairs(
 ) -> tuple[list[Pair], list[Finding]]:
     """Pairs the files of two folders by their paths without suffix, in whichever way these spell accented letters.
 
-    Where one folder lies in the other, its files are none of the other's.
-
-    Args:
-        images: folder of images.
-        masks: folder of masks.
-        image_name: the stem of an image, as `{name}_rgb`; files of other names are passed over.
-        mask_name: likewise that of a mask.
-        colours: the masks hold colours.
+    Where one folder lies in the other, its files are none of the other's. Files whose stems are not as `image_name`
+    and `mask_name` say (`{name}_rgb`) are passed over.
 
     Returns:
         The pairs in the order of their names, and what stands alone or twice.
@@ -77,12 +71,12 @@ def match_splits(
 
 
 def with_objects(
-    pairs: Sequence[Pair], file_of: Callable[[Pair], Path], values: tuple[int, int] = (1, 65535)
+    pairs: Sequence[Pair], file_of: Callable[[str, Path], Path], values: tuple[int, int] = (1, 65535)
 ) -> list[Pair]:
-    """The pairs with the files that tell their objects apart, where they are there, and the values of objects."""
+    """The pairs with the files, by name and mask, that tell objects apart by these values, where they are there."""
     return [
         replace(pair, mask=replace(pair.mask, instance_path=file, instance_values=values))
-        if isinstance(pair.mask, MaskFile) and (file := file_of(pair)).is_file()
+        if isinstance(pair.mask, MaskFile) and (file := file_of(pair.name, pair.mask.path)).is_file()
         else pair
         for pair in pairs
     ]

@@ -156,11 +156,6 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
     return splits
 
 
-def read_names(file: Path) -> list[str]:
-    """The first word of each line of a list; raises as `read_lines` does."""
-    return [line.split()[0] for line in read_lines(file)]
-
-
 def read_lines(file: Path) -> list[str]:
     """The lines of a list that are not empty.
 

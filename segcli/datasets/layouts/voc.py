@@ -8,7 +8,7 @@ import numpy as np
 
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
-from segcli.datasets.layouts.splits import read_names
+from segcli.datasets.layouts.splits import read_lines
 from segcli.datasets.masks import MaskFile, MaskSource, number_objects
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
@@ -85,7 +85,7 @@ def _sbd_homes(root: Path, home: Path) -> list[Path]:
 
 def _names(path: Path) -> list[str]:
     """The names of a list, where it is there; the lists of SegmentationClassAug hold paths."""
-    return [Path(name).stem for name in read_names(path)] if path.is_file() else []
+    return [Path(line.split()[0]).stem for line in read_lines(path)] if path.is_file() else []
 
 
 def _paired(root: Path, home: Path, masks: Mapping[str, MaskSource]) -> tuple[list[Pair], list[Finding]]:

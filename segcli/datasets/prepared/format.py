@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segcli.components.class_weights import ClassFigures
@@ -16,7 +16,7 @@ from segcli.datasets.layouts.pairing import list_images, match_pairs, with_objec
 from segcli.errors import ConfigError, DataError, SegError
 from segcli.io.files import write_text
 from segcli.task import Task
-from segcli.yamlfile import read_yaml
+from segcli.yamlfile import dump_yaml, read_yaml
 
 DESCRIPTION, FILES = "dataset.yml", "files.tsv"
 FORMAT = 2
@@ -100,6 +100,7 @@ class Description:
     fingerprint: str
     categories: Mapping[str, Sequence[str]]
     guessed: Sequence[str]
+    source: str  # where the data came from
 
     @classmethod
     def read(cls, root: Path) -> "Description":
@@ -122,9 +123,32 @@ class Description:
                 str(values["fingerprint"]),
                 values.get("categories", {}),
                 [str(name) for name in values.get("guessed", ())],
+                str(values.get("source")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
+
+    def write(self, root: Path) -> None:
+        """Writes it; categories and guessed masks are left out where there are none."""
+        splits = {
+            split: {"images": number, **(asdict(self.figures[split]) if split in self.figures else {})}
+            for split, number in self.counts.items()
+        }
+        values = {
+            "format": FORMAT,
+            "name": self.name,
+            **self.task.to_json(),
+            **(
+                {"categories": {name: [*classes] for name, classes in self.categories.items()}}
+                if self.categories
+                else {}
+            ),
+            **({"guessed": [*self.guessed]} if self.guessed else {}),
+            "splits": splits,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+        }
+        write_text(root / DESCRIPTION, dump_yaml(values))
 
     def find_pairs(self, root: Path) -> tuple[dict[str, list[Pair]], list[Finding]]:
         """The pairs of each split, and what is wrong with them: files that stand alone, not as many as were written."""
@@ -143,7 +167,7 @@ def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], lis
     if not with_masks:
         return list_images(root / "images" / split)
     pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
-    return with_objects(pairs, lambda pair: root / "instances" / split / f"{pair.name}.png"), findings
+    return with_objects(pairs, lambda name, _: root / "instances" / split / f"{name}.png"), findings
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
@@ -20,22 +20,12 @@ from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.pairing import is_plain
-from segcli.datasets.prepared.format import (
-    DESCRIPTION,
-    FILES,
-    FORMAT,
-    Description,
-    FileRow,
-    Manifest,
-    open_prepared,
-    row_of,
-)
+from segcli.datasets.prepared.format import DESCRIPTION, FILES, Description, FileRow, Manifest, open_prepared, row_of
 from segcli.errors import DataError, FileProblem, UsageError
-from segcli.io.files import going_on_in, write_text
+from segcli.io.files import going_on_in
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.parallel import Progress, each, silent
 from segcli.task import default_ignore_index
-from segcli.yamlfile import dump_yaml, read_yaml
 
 Linking = Literal["any", "hard", "none"]
 
@@ -91,7 +81,7 @@ def prepare(
         manifest = Manifest(_write(found, _PairWriter(folder, found.settled(), linking), progress))
         _remove_strays(folder, {row.path for row in manifest.rows})
         manifest.write(folder)
-        write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+        _described(found, manifest.fingerprint()).write(folder)
         open_prepared(folder)  # what cannot be opened takes no other dataset's place
         (folder / _DONE).unlink()
     return Preparation(open_prepared(target), found.findings)
@@ -115,9 +105,9 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
         return
     try:
         listed = {row.path for row in Manifest.read(target).rows}
-        Description.read(target)
+        before = Description.read(target).source
     except (DataError, OSError):
-        listed = set()
+        listed, before = set(), ""
     own = {*listed, DESCRIPTION, FILES}
     others = (path for path in target.rglob("*") if not path.is_dir() and path.name not in {".DS_Store", "Thumbs.db"})
     strange = next((path for path in others if path.relative_to(target).as_posix() not in own), None)
@@ -125,7 +115,6 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
-    before = str(read_yaml(target / DESCRIPTION).values.get("source"))
     if not overwrite and _place(before) != _place(origin):
         raise UsageError(
             f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
@@ -163,23 +152,12 @@ def _check_names(pairs: Sequence[Seen]) -> None:
             raise DataError(f"two {seen.split} images are called {seen.item.name}; rename one")
 
 
-def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
-    source, encoding, figures = found.source, found.settled(), found.class_figures()
-    splits = {
-        split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
-        for split, items in source.splits.items()
-    }
-    categories = {name: list(classes) for name, classes in source.categories.items()}
-    return {
-        "format": FORMAT,
-        "name": source.name,
-        **encoding.task.to_json(),
-        **({"categories": categories} if categories else {}),
-        **({"guessed": list(source.guessed)} if source.guessed else {}),
-        "splits": splits,
-        "source": source.origin,
-        "fingerprint": manifest.fingerprint(),
-    }
+def _described(found: Survey, fingerprint: str) -> Description:
+    source, task, figures = found.source, found.settled().task, found.class_figures()
+    counts = {split: len(items) for split, items in source.splits.items()}
+    return Description(
+        source.name, task, counts, figures, fingerprint, source.categories, source.guessed, source.origin
+    )
 
 
 def _read_done(folder: Path) -> Iterator[tuple[str, list[FileRow]]]:

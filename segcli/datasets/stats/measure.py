@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from segcli.components.class_weights import ClassFigures, class_weights
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look
 from segcli.datasets.dataset import Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.errors import DataError
@@ -136,23 +135,19 @@ def measure(found: Survey, progress: Progress = silent, where_to_look: str = "se
                 objects[index] += bins
                 shown = [*examples[index], Example(split, place, items[place].name, box, area)]
                 examples[index] = sorted(shown, key=lambda example: -example.area)[:NUM_EXAMPLES]
-        splits[split] = _figures(found.looks[split], encoding, channels, objects, figures.get(split))
+        looks = found.looks[split]
+        sizes = Counter(look.size for look in looks if look.size)
+        ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
+        mean, std = _moments(channels, sum(height * width * number for (height, width), number in sizes.items()))
+        in_order = dict(sizes.most_common())
+        splits[split] = SplitFigures(in_order, mean, std, figures.get(split), objects.tolist(), ignored)
     return Statistics(found.source.name, encoding.task, splits, examples, samples)
 
 
-def _figures(
-    looks: Sequence[Look],
-    encoding: MaskEncoding,
-    channels: NDArray[np.float64],
-    objects: NDArray[np.int64],
-    classes: ClassFigures | None,
-) -> SplitFigures:
-    sizes = Counter(look.size for look in looks if look.size)
-    mean, square = channels / max(sum(height * width * count for (height, width), count in sizes.items()), 1)
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
-    by_number = dict(sizes.most_common())
-    return SplitFigures(by_number, tuple(mean.tolist()), tuple(std.tolist()), classes, objects.tolist(), ignored)
+def _moments(sums: NDArray[np.float64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the channels, from their sums and the sums of their squares (2×3)."""
+    mean, square = sums / max(pixels, 1)
+    return tuple(mean.tolist()), tuple(np.sqrt(np.maximum(square - mean**2, 0)).tolist())
 
 
 def _measure(

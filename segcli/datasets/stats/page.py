@@ -30,10 +30,10 @@ def _content(statistics: Statistics) -> dict[str, Any]:
     splits = statistics.splits
     most = {split: max(figures.shares() or [0]) or 1 for split, figures in splits.items()}
     weights = statistics.class_weights().values()
+    bins, classes = _bin_names(), []
     shown = 2 if statistics.task.num_classes > _MANY_CLASSES else None
-    classes = []
     for index, name in enumerate(statistics.task.classes):
-        objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(_NUM_BINS)]
+        objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(len(bins))]
         classes.append({
             "name": name,
             "colour": "#{:02x}{:02x}{:02x}".format(*statistics.task.palette[index]),
@@ -53,11 +53,8 @@ def _content(statistics: Statistics) -> dict[str, Any]:
         "classes": classes,
         "splits": [{"name": split, **_summary(statistics, split)} for split in splits],
         "masked": [split for split, figures in splits.items() if figures.pixels is not None],
-        "bins": _bin_names(),
+        "bins": bins,
     }
-
-
-_NUM_BINS = len(OBJECT_SIDES) + 1
 
 
 def _bin_names() -> list[str]:
