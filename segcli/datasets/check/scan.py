@@ -173,7 +173,11 @@ class Seen(NamedTuple):
 
 def seen_pairs(source: Source, looks: Looks) -> list[Seen]:
     """The pairs of all splits with what was seen of them."""
-    return [Seen(s, *pair) for s, items in source.splits.items() for pair in zip(items, looks[s], strict=True)]
+    return [
+        Seen(split, item, look)
+        for split, items in source.splits.items()
+        for item, look in zip(items, looks[split], strict=True)
+    ]
 
 
 class LookCache:

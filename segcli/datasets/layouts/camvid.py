@@ -60,15 +60,15 @@ def find(root: Path) -> Source:
 
 
 def _indices(home: Path, root: Path) -> Source | None:
-    return _matched(home, root, {s: Folders(home / s, home / f"{s}annot") for s in SPLITS}, colours=False)
+    return _matched(root, {s: Folders(home / s, home / f"{s}annot") for s in SPLITS}, colours=False)
 
 
 def _split_colours(home: Path, root: Path) -> Source | None:
     folders = {s: Folders(home / s, home / f"{s}_labels", mask_name="{name}_L", colours=True) for s in SPLITS}
-    return _matched(home, root, folders, colours=True)
+    return _matched(root, folders, colours=True)
 
 
-def _matched(home: Path, root: Path, folders: Mapping[str, Folders], colours: bool) -> Source | None:
+def _matched(root: Path, folders: Mapping[str, Folders], colours: bool) -> Source | None:
     if not any(folders[split].masks.is_dir() and folders[split].images.is_dir() for split in ("train", "val")):
         return None
     where = ", ".join(f"{split} and {folders[split].masks.name}" for split in ("train", "val"))

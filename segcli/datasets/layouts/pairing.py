@@ -155,8 +155,8 @@ def _likely_patterns(images: Sequence[str], masks: Sequence[str]) -> list[str] |
     image_ends = {"", image_end, image_end.removeprefix(mask_end)}
     mask_ends = {"", mask_end, mask_end.removeprefix(image_end)}
     cuts = product({"", image_start}, image_ends, {"", mask_start}, mask_ends)
-    for cut in sorted(cuts, key=lambda cut: (sum(map(len, cut)), cut)):
-        image_name, mask_name = "{}{{name}}{}".format(*cut[:2]), "{}{{name}}{}".format(*cut[2:])
+    for before, after, mask_before, mask_after in sorted(cuts, key=lambda cut: (sum(map(len, cut)), cut)):
+        image_name, mask_name = f"{before}{ANY_NAME}{after}", f"{mask_before}{ANY_NAME}{mask_after}"
         if {_named(stem, image_name) for stem in images} & {_named(stem, mask_name) for stem in masks} - {""}:
             options = {"--image-name": image_name, "--mask-name": mask_name}
             return [f"{option} '{pattern}'" for option, pattern in options.items() if pattern != ANY_NAME]

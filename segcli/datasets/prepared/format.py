@@ -134,15 +134,12 @@ class Description:
             split: {"images": number, **(asdict(self.figures[split]) if split in self.figures else {})}
             for split, number in self.counts.items()
         }
+        categories = {name: [*classes] for name, classes in self.categories.items()}
         values = {
             "format": FORMAT,
             "name": self.name,
             **self.task.to_json(),
-            **(
-                {"categories": {name: [*classes] for name, classes in self.categories.items()}}
-                if self.categories
-                else {}
-            ),
+            **({"categories": categories} if categories else {}),
             **({"guessed": [*self.guessed]} if self.guessed else {}),
             "splits": splits,
             "source": self.source,

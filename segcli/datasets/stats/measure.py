@@ -48,9 +48,7 @@ class SplitFigures:
     mean: tuple[float, ...]  # of red, green and blue over all pixels, 0…1
     std: tuple[float, ...]
     classes: ClassFigures | None  # None where the split has no masks
-    objects: Sequence[
-        Sequence[int]
-    ]  # by class, connected regions (8 neighbours) by size: the bins between OBJECT_SIDES
+    objects: Sequence[Sequence[int]]  # by class, connected regions (8 neighbours) in each bin between OBJECT_SIDES
     ignored: int  # pixels
 
     @property
