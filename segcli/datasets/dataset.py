@@ -35,27 +35,17 @@ class Sample(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in splits.
-
-    Attributes:
-        name: what it is called.
-        task: its classes.
-        splits: the samples of train, val and maybe test.
-        figures: for each split that has masks, how often each class occurs in them.
-        fingerprint: changes when any file changes.
-        categories: groups of classes, where the dataset has them.
-        remarks: what a user of the dataset should know, a line each.
-        held: for each split, the classes that each sample's mask holds; None where they are not known.
-    """
+    """Samples in splits: train, val and maybe test."""
 
     name: str
     task: Task
     splits: Mapping[str, Sequence[Sample]]
-    figures: Mapping[str, ClassFigures]
-    fingerprint: str
-    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    remarks: Sequence[str] = ()
+    figures: Mapping[str, ClassFigures]  # how often each class occurs, for each split that has masks
+    fingerprint: str  # changes when any file changes
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)  # groups of classes, where it has them
+    remarks: Sequence[str] = ()  # what a user of the dataset should know, a line each
     held: Mapping[str, Sequence[Sequence[int] | None]] = field(default_factory=dict)
+    """For each split, the classes that each sample's mask holds; None where they are not known."""
 
     def split(self, name: str) -> Sequence[Sample]:
         """The samples of a split.
@@ -77,9 +67,7 @@ class Dataset:
     def samples_with_class(self, split: str, progress: Progress = silent) -> list[list[int]]:
         """By class, the indices of the samples of a split whose masks hold a pixel of it.
 
-        Args:
-            split: its name.
-            progress: told of each mask that must be read, since it is not known what it holds.
+        Masks of which it is not known what they hold are read.
 
         Raises:
             DataError: if there is no such split, or naming the mask that cannot be read.
@@ -98,19 +86,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class FileSample:
-    """A sample whose image and mask are files.
+    """A sample whose image and mask are files."""
 
-    Attributes:
-        name: the path below its split, without suffix.
-        image_path: the image file.
-        mask: where the mask comes from; None where there is none, as in a test split.
-        encoding: what its values mean.
-    """
-
-    name: str
+    name: str  # the path below its split, without suffix
     image_path: Path
-    mask: MaskSource | None
-    encoding: MaskEncoding
+    mask: MaskSource | None  # None as in a test split
+    encoding: MaskEncoding  # what the mask's values mean
 
     def image(self) -> Pixels:
         """Reads the image."""

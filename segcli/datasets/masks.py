@@ -1,7 +1,7 @@
 """Where a mask comes from: an image file, or an annotation that is drawn."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,23 +14,12 @@ from segcli.io.images import Mask, colour_values, decode, mask_values, read_mask
 
 @dataclass(frozen=True)
 class MaskLook:
-    """What a mask holds.
+    """What a mask holds."""
 
-    Attributes:
-        size: height and width.
-        values: pixels by value.
-        digest: sha256 of its content.
-        pixels: gives the values themselves, H×W.
-        peculiarities: kinds of notes.
-        objects_problem: what is wrong with the file that tells objects apart.
-    """
-
-    size: tuple[int, int]
-    values: Mapping[int, int]
-    digest: str
-    pixels: Callable[[], Mask]
-    peculiarities: tuple[str, ...] = ()
-    objects_problem: str = ""
+    size: tuple[int, int]  # height and width
+    values: Mapping[int, int]  # pixels by value
+    digest: str  # sha256 of its content
+    peculiarities: tuple[str, ...] = ()  # kinds of notes
 
 
 class MaskSource(Protocol):
@@ -41,11 +30,7 @@ class MaskSource(Protocol):
         """The file it comes from."""
 
     def values(self, height: int, width: int) -> Mask:
-        """The integers, H×W.
-
-        Args:
-            height: that of the image; a mask that is drawn gets this size.
-            width: likewise.
+        """The integers, H×W; a mask that is drawn gets the given size, that of the image.
 
         Raises:
             FileProblem: if the file cannot be used.
@@ -57,25 +42,15 @@ class MaskSource(Protocol):
         None where the source tells no objects apart.
         """
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it in full and says what it holds; raises as `values` does."""
-
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in an image file.
-
-    Attributes:
-        path: the file.
-        colours: its values are colours, as 0xRRGGBB.
-        instance_path: an image file that tells objects apart.
-        instance_values: the first and the last of its values that are objects.
-    """
+    """A mask in an image file, and maybe another one that tells objects apart."""
 
     path: Path
-    colours: bool = False
+    colours: bool = False  # its values are colours, as 0xRRGGBB
     instance_path: Path | None = None
-    instance_values: tuple[int, int] = (1, 65535)
+    instance_values: tuple[int, int] = (1, 65535)  # the first and the last value that are objects
 
     def values(self, height: int, width: int) -> Mask:
         """The integers as they stand in the file, whatever the image's size."""
@@ -87,30 +62,38 @@ class MaskFile:
             return None
         return number_objects(read_mask(self.instance_path), *self.instance_values)
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Decodes the file in full, checksums included."""
+    def look(self) -> MaskLook:
+        """Decodes the file in full, checksums included, and says what it holds."""
         content = read_whole(self.path)
         decoded = decode(self.path, content)
-        peculiarities = [*decoded.peculiarities(), *(["jpeg-mask"] if decoded.format == "JPEG" else [])]
-
-        def pixels() -> Mask:
-            return colour_values(decoded.image) if self.colours else mask_values(decoded.image, self.path)
-
-        if decoded.image.mode in {"L", "P"} and not self.colours:
-            values = {value: count for value, count in enumerate(decoded.image.histogram()) if count}
+        image, peculiarities = decoded.image, [*decoded.peculiarities()]
+        if decoded.format == "JPEG":
+            peculiarities.append("jpeg-mask")
+        if image.mode in {"L", "P"} and not self.colours:
+            values = {value: count for value, count in enumerate(image.histogram()) if count}
         else:
-            values = count_values(pixels())
-            if decoded.image.mode.startswith("I") and max(values) <= 255:
+            values = count_values(colour_values(image) if self.colours else mask_values(image, self.path))
+            if image.mode.startswith("I") and max(values) <= 255:
                 peculiarities.append("sixteen-bit")
-        digest, problem = hashlib.sha256(content), ""
-        if self.instance_path is not None:
-            digest.update(self.instance_path.read_bytes() if self.instance_path.is_file() else b"")
-            problem = objects_problem(self, *decoded.size)
-        return MaskLook(decoded.size, values, digest.hexdigest(), pixels, tuple(peculiarities), problem)
+        digest = hashlib.sha256(content)
+        if self.instance_path is not None and self.instance_path.is_file():
+            digest.update(self.instance_path.read_bytes())
+        return MaskLook(decoded.size, values, digest.hexdigest(), tuple(peculiarities))
+
+
+def look_at_mask(mask: MaskSource, height: int, width: int) -> MaskLook:
+    """Reads a mask in full and says what it holds; raises as its `values` does."""
+    if isinstance(mask, MaskFile):
+        return mask.look()
+    values = mask.values(height, width)
+    digest = hashlib.sha256(f"{values.shape[0]} {values.shape[1]} ".encode() + values.tobytes()).hexdigest()
+    return MaskLook((values.shape[0], values.shape[1]), count_values(values), digest)
 
 
 def objects_problem(mask: MaskSource, height: int, width: int) -> str:
-    """What is wrong with the objects of a mask; empty where nothing is."""
+    """What is wrong with the file that tells the objects of a mask apart; empty where nothing is, or it has none."""
+    if getattr(mask, "instance_path", None) is None:
+        return ""
     try:
         objects = mask.instances(height, width)
     except FileProblem as problem:
@@ -120,20 +103,14 @@ def objects_problem(mask: MaskSource, height: int, width: int) -> str:
     return f"the objects of {mask.path} are of {objects.shape[1]}×{objects.shape[0]}, but it is {width}×{height}"
 
 
-def look_at_values(values: Mask, problem: str = "") -> MaskLook:
-    """What a mask that is no file of its own holds."""
-    height, width = int(values.shape[0]), int(values.shape[1])
-    digest = hashlib.sha256(f"{height} {width} ".encode() + values.tobytes()).hexdigest()
-    return MaskLook((height, width), count_values(values), digest, lambda: values, objects_problem=problem)
-
-
 def count_values(values: Mask) -> dict[int, int]:
     """Pixels by value."""
     if values.max(initial=0) <= 65535:
         histogram = np.bincount(values.ravel())
         present = np.flatnonzero(histogram)
-        return dict(zip(present.tolist(), histogram[present].tolist(), strict=True))
-    present, counts = np.unique(values, return_counts=True)
+        counts = histogram[present]
+    else:
+        present, counts = np.unique(values, return_counts=True)
     return dict(zip(present.tolist(), counts.tolist(), strict=True))
 
 

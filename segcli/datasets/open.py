@@ -9,7 +9,7 @@ from pathlib import Path
 from segcli.config import DatasetConfig
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import Severity, check_command, refuse_errors, severity_of
-from segcli.datasets.check.scan import LookCache
+from segcli.datasets.check.scan import LookCache, seen_pairs
 from segcli.datasets.dataset import Dataset, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
@@ -169,13 +169,9 @@ def _how_to_prepare(root: Path) -> str:
 def open_folders(
     name: str, folders: Mapping[str, tuple[Path, Path | None]], options: Options, progress: Progress = silent
 ) -> Dataset:
-    """Opens folders of images and masks as a dataset; files that changed since they were last seen are decoded.
+    """Opens folders, by split of images and of masks (None where there are none), as a dataset.
 
-    Args:
-        name: what to call it.
-        folders: by split, the folder of images and that of masks; None where there are no masks.
-        options: what the values in the masks mean.
-        progress: told of each pair looked at.
+    Files that changed since they were last seen are decoded.
 
     Raises:
         DataError: naming the file that is missing, damaged, of the wrong size or holds a value without a class.
@@ -201,11 +197,8 @@ def open_folders(
 def _fingerprint(found: Survey) -> str:
     """Changes with any image, any mask, and with what the values mean."""
     encoding = found.settled()
-    rows = (
-        (f"{split}/{item.name}", look.image_digest, look.mask_digest)
-        for split, looks in found.looks.items()
-        for item, look in zip(found.source.splits[split], looks, strict=True)
-    )
+    pairs = seen_pairs(found.source, found.looks)
+    rows = ((seen.name, seen.look.image_digest, seen.look.mask_digest) for seen in pairs)
     return fingerprint(rows, repr((encoding.task.to_json(), sorted(encoding.value_map.items()))))
 
 

@@ -70,7 +70,7 @@ def test_a_recipe_starts(seg: Callable[..., Result], tmp_path: Path, recipe: str
         assert result.exit_code == 0, result.stderr
     small = [
         "train.max_steps=2", "train.image_size=32", "train.batch_size=2", "train.workers=0", "val.image_size=32",
-        "encoder_weights=none", "tracking.tensorboard=false", "device=cpu",
+        "encoder_weights=none", "tracking.tensorboard=false", "device=cpu", "train.channels_last=false",
     ]  # fmt: skip
     result = seg("train", "-c", CONFIGS / f"{recipe}.yml", *[word for text in small for word in ("--set", text)])
     assert result.exit_code == 0, result.stderr

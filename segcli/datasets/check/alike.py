@@ -30,17 +30,12 @@ Compared = tuple[int, Places, Places, Places]
 def nearest_alike(
     hashes: Sequence[int], others: Sequence[int], progress: Progress = silent
 ) -> dict[int, tuple[int, int]]:
-    """By place in `hashes`, the distance in bits and the place of the nearest of `others`, where they are alike.
+    """By place in `hashes`, of 256 bits, the distance in bits and the place of the nearest of `others`, if alike.
 
     Of several as near the first counts. Hashes that say nothing (of flat pictures: nearly all 0, or nearly all 1) are
     like none. Both sides are cut into 11 parts: by the pigeonhole principle, hashes at most 10 bits apart have one in
     common (Norouzi et al., "Fast Search in Hamming Space with Multi-Index Hashing", 2012). Where too many share
     their parts for this to save time, each is compared with each.
-
-    Args:
-        hashes: numbers of 256 bits.
-        others: likewise.
-        progress: told of the pairs compared.
     """
     words, places = _telling(hashes)
     other_words, other_places = _telling(others)

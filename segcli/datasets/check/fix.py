@@ -9,11 +9,11 @@ import numpy as np
 
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import Severity, severity_of
-from segcli.datasets.check.scan import Look
+from segcli.datasets.check.scan import Look, Seen, seen_pairs
 from segcli.datasets.dataset import Sample
 from segcli.datasets.encoding import MaskEncoding, MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values
+from segcli.datasets.masks import MaskFile, MaskSource
 from segcli.errors import DataError
 from segcli.io.images import Mask, Pixels, decode, read_deep, read_mask, upright, write_image
 
@@ -54,14 +54,12 @@ def mend(found: Survey, folder: Path) -> tuple[Source, dict[str, str], dict[str,
     changed: dict[str, str] = {}
     left_out = {str(file): items[0].message for file, items in findings.items() if items[0].kind in _ALONE}
     largest = _largest_value([file for file, items in findings.items() if items[0].kind == "deep-image"])
-    splits: dict[str, list[Pair | Sample]] = {}
-    for split, items in found.source.splits.items():
-        mender = _Mender(encoding, folder / split, largest, changed, left_out)
-        pairs = [
-            mender.mend(item, look, _of_pair(item, look, findings)) if isinstance(item, Pair) else item
-            for item, look in zip(items, found.looks[split], strict=True)
-        ]
-        splits[split] = [pair for pair in pairs if pair is not None]
+    mender = _Mender(encoding, folder, largest, changed, left_out)
+    splits: dict[str, list[Pair | Sample]] = {split: [] for split in found.source.splits}
+    for seen in seen_pairs(found.source, found.looks):
+        pair = seen.item
+        mended = mender.mend(seen, pair, _of_pair(pair, seen.look, findings)) if isinstance(pair, Pair) else pair
+        splits[seen.split] += [] if mended is None else [mended]
     if not all(splits.values()):
         raise DataError(f"nothing of {found.source.origin} would be left in a split; nothing was written")
     guessed = [f"{split}/{item.name}" for split, items in splits.items() for item in items if _is_guessed(item)]
@@ -89,23 +87,15 @@ def _of_pair(pair: Pair, look: Look, findings: Mapping[Path, list[Finding]]) -> 
 
 @dataclass(frozen=True)
 class _Mender:
-    """Mends the pairs of a split.
-
-    Attributes:
-        encoding: what mask values mean.
-        folder: where mended images go.
-        largest: the value that becomes 255 in images of more than 8 bits; 0 where they cannot be scaled.
-        changed: takes what was mended.
-        left_out: takes what cannot be.
-    """
+    """Mends pairs, and keeps by file what it did to those that it mended, and why it left others out."""
 
     encoding: MaskEncoding
-    folder: Path
-    largest: int
+    folder: Path  # where mended images go
+    largest: int  # the value that becomes 255 in images of more than 8 bits
     changed: dict[str, str]
     left_out: dict[str, str]
 
-    def mend(self, pair: Pair, look: Look, findings: list[Finding]) -> Pair | None:
+    def mend(self, seen: Seen, pair: Pair, findings: list[Finding]) -> Pair | None:
         """The pair with what is wrong mended; None where it must be left out."""
         deep = any(finding.kind == "deep-image" for finding in findings)
         hopeless = [
@@ -120,12 +110,12 @@ class _Mender:
             return None
         image = pair.image
         if any(finding.file == image and finding.kind in {"deep-image", "pages"} for finding in findings):
-            image = self.folder / f"{pair.name}.png"
+            image = self.folder / f"{seen.name}.png"
             write_image(image, _narrowed(pair.image, self.largest if deep else 255))
         mask = None
         if pair.mask is not None:
             mismatch = next((finding for finding in findings if finding.kind == "size-mismatch"), None)
-            size, orientation = look.size, 1
+            size, orientation = seen.look.size, 1
             if mismatch or size is None:
                 decoded = decode(pair.image, first_page=True)
                 size, orientation = decoded.size, decoded.orientation
@@ -156,21 +146,13 @@ def _narrowed(path: Path, largest: int) -> Pixels:
 
 @dataclass(frozen=True)
 class MendedMask:
-    """A mask as class indices, with what was wrong with it mended when it is read.
-
-    Attributes:
-        source: the mask as it is.
-        encoding: what its values mean.
-        wrong: kinds of findings to mend.
-        size: height and width of the image, upright.
-        orientation: the image's EXIF orientation.
-    """
+    """A mask as class indices, with what was wrong with it mended when it is read."""
 
     source: MaskSource
     encoding: MaskEncoding
-    wrong: frozenset[str] | set[str]
-    size: tuple[int, int]
-    orientation: int
+    wrong: frozenset[str] | set[str]  # kinds of findings to mend
+    size: tuple[int, int]  # height and width of the image, upright
+    orientation: int  # the image's EXIF orientation
 
     @property
     def path(self) -> Path:
@@ -190,10 +172,6 @@ class MendedMask:
     def instances(self, height: int, width: int) -> Mask | None:
         """The objects, where nothing moved them and their file is sound."""
         return None if {"size-mismatch", "instances"} & set(self.wrong) else self.source.instances(height, width)
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it and says what it holds."""
-        return look_at_values(self.values(height, width))
 
     def _raw_values(self) -> Mask:
         if isinstance(self.source, MaskFile) and "pages" in self.wrong:

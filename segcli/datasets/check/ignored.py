@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcli.datasets.check.scan import Looks, mask_path, seen_pairs
-from segcli.datasets.encoding import MaskEncoding
+from segcli.datasets.encoding import MaskEncoding, MaskValues
 from segcli.datasets.layouts.base import Finding, Source
 
 _FEW_MASKS = 10  # of which nothing can stand out
@@ -15,19 +14,18 @@ _SHARE = 0.01  # of a mask's pixels, below which ignored ones do not matter
 _SELDOM = 0.05  # share of the masks up to which holding ignored pixels is odd by itself
 
 
-def odd_ignored(source: Source, encoding: MaskEncoding, looks: Looks) -> Iterator[Finding]:
+def odd_ignored(source: Source, encoding: MaskEncoding, masks: Sequence[MaskValues]) -> Iterator[Finding]:
     """Masks whose ignored share stands out from the set, and sets of two classes of which a part ignores one.
 
     Where few masks ignore anything, those that do stand out. Else a share does that lies above the upper quartile by
     more than three times the distance of the quartiles (Tukey's outer fence), both taken of the logarithms, since
     shares are skewed, and more than three times as high.
     """
-    masks = [(mask_path(item), look.values) for item, look in seen_pairs(source, looks) if look.values]
-    shares = {file: encoding.count_ignored(values) / sum(values.values()) for file, values in masks}
+    shares = {mask.file: encoding.count_ignored(mask.pixels) / sum(mask.pixels.values()) for mask in masks}
     held = sorted(share for share in shares.values() if share)
     if not held or len(masks) < _FEW_MASKS:
         return
-    whole = _ignored_class(source, encoding, [(values, shares[file]) for file, values in masks])
+    whole = _ignored_class(source, encoding, [(mask.pixels, shares[mask.file]) for mask in masks])
     if whole is not None:
         yield whole
         return

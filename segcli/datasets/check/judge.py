@@ -9,7 +9,7 @@ from segcli.components.class_weights import ClassFigures
 from segcli.datasets.check.alike import nearest_alike
 from segcli.datasets.check.ignored import odd_ignored
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, Looks, inspect, mask_path, seen_pairs
+from segcli.datasets.check.scan import Look, LookCache, Looks, Seen, inspect, seen_pairs
 from segcli.datasets.dataset import SPLITS, FileSample, Sample
 from segcli.datasets.encoding import MaskEncoding, MaskValues, infer_encoding, looks_lossy, unknown_values
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
@@ -20,21 +20,13 @@ from segcli.parallel import Progress, silent
 
 @dataclass(frozen=True)
 class Survey:
-    """A source and what was seen of it.
+    """A source and what was seen of it."""
 
-    Attributes:
-        source: with its splits dealt.
-        encoding: what the values of its masks mean; None where they do not tell.
-        looks: by split, what was seen of each pair.
-        findings: everything that is wrong or odd.
-        dealt: the splits are not the source's own.
-    """
-
-    source: Source
-    encoding: MaskEncoding | None
+    source: Source  # with its splits dealt
+    encoding: MaskEncoding | None  # what the values of its masks mean; None where they do not tell
     looks: Looks
-    findings: Sequence[Finding]
-    dealt: bool = False
+    findings: Sequence[Finding]  # everything that is wrong or odd
+    dealt: bool = False  # the splits are not the source's own
 
     @property
     def in_doubt(self) -> bool:
@@ -76,11 +68,7 @@ def survey(
 ) -> Survey:
     """Looks at every file of a source, settles its classes and splits, and judges what was seen.
 
-    Args:
-        source: what was found.
-        options: how to deal splits and name classes, where the source leaves it open.
-        progress: told of each pair looked at.
-        memory: remembers looks at files that have not changed.
+    Options say how to deal splits and name classes, where the source leaves it open.
 
     Raises:
         UsageError: if the options do not fit.
@@ -107,15 +95,11 @@ def survey(
 def _encoding(source: Source, options: Options, looks: Looks) -> MaskEncoding | None:
     if source.task is not None:
         return MaskEncoding(source.task, source.value_map, source.colours)
-    masks = [values for item, look in seen_pairs(source, looks) if (values := _values_of(item, look)).pixels]
+    masks = [seen.mask for seen in seen_pairs(source, looks) if seen.look.values]
     palette = tuple(options.palette.values()) if options.palette else None
     if not masks:
         return None
     return infer_encoding(masks, options.classes, palette, options.ignore_index, options.value_map, options.spelling)
-
-
-def _values_of(item: Pair | Sample, look: Look) -> MaskValues:
-    return MaskValues(mask_path(item), look.values or {}, look.has("jpeg-mask"))
 
 
 def _deal(source: Source, options: Options, looks: Looks, encoding: MaskEncoding | None) -> tuple[Source, Looks]:
@@ -151,39 +135,39 @@ def _classes_in(look: Look, encoding: MaskEncoding | None) -> frozenset[int]:
 
 
 def _judge(source: Source, encoding: MaskEncoding | None, looks: Looks, progress: Progress) -> Iterator[Finding]:
-    for item, look in seen_pairs(source, looks):
-        values = list(_judge_values(item, look, encoding)) if encoding else []
-        lossy = any(finding.kind == "lossy-mask" for finding in values)
-        yield from (finding for finding in look.findings if not (lossy and finding.kind == "jpeg-mask"))
-        yield from values
+    pairs = seen_pairs(source, looks)
+    masks = [seen.mask for seen in pairs if seen.look.values]
+    for seen in pairs:
+        of_values = list(_judge_values(seen.mask, encoding)) if encoding and seen.look.values else []
+        lossy = any(finding.kind == "lossy-mask" for finding in of_values)
+        yield from (finding for finding in seen.look.findings if not (lossy and finding.kind == "jpeg-mask"))
+        yield from of_values
     if source.task is None:
-        yield from _odd_among_colours(source, looks)
+        yield from _odd_among_colours(masks, sum(seen.look.has("colour-mask") for seen in pairs))
     if encoding:
         yield from _unseen_classes(source, encoding, looks)
-        yield from odd_ignored(source, encoding, looks)
-    yield from _duplicates(source, looks)
+        yield from odd_ignored(source, encoding, masks)
+    yield from _duplicates(pairs)
     yield from _near_duplicates(source, looks, progress)
 
 
-def _judge_values(item: Pair | Sample, look: Look, encoding: MaskEncoding) -> Iterator[Finding]:
-    if look.values is None:
-        return
-    file, values = mask_path(item), _values_of(item, look)
-    strange = [value for value in look.values if encoding.meaning(value) is None]
-    if strange and looks_lossy(values, strange, encoding):
-        share = sum(look.values[value] for value in strange) / sum(look.values.values())
+def _judge_values(mask: MaskValues, encoding: MaskEncoding) -> Iterator[Finding]:
+    file, total = mask.file, sum(mask.pixels.values())
+    strange = [value for value in mask.pixels if encoding.meaning(value) is None]
+    if strange and looks_lossy(mask, strange, encoding):
+        share = sum(mask.pixels[value] for value in strange) / total
         number = f"{len(strange)} value{'s' * (len(strange) > 1)}"
         untold = "" if encoding.tells_apart() else ", and what they were cannot be told"
         message = f"{file} holds {number} without a class on {share:.1%} of its pixels; " + (
             f"JPEG changes values{untold}. Save masks as PNG"
-            if values.lossy
+            if mask.lossy
             else "its edges look smoothed. Scale masks without smoothing (nearest neighbour)"
         )
         yield Finding("lossy-mask", file, message, detail=tuple(strange))
     elif strange:
         message = unknown_values(file, strange, encoding)
         yield Finding("unknown-values", file, message, detail=tuple(strange))
-    elif encoding.count_ignored(look.values) == sum(look.values.values()):
+    elif encoding.count_ignored(mask.pixels) == total:
         yield Finding("all-ignored", file, f"{file} is ignored from corner to corner; nothing can be learned from it")
 
 
@@ -199,33 +183,24 @@ def _unseen_classes(source: Source, encoding: MaskEncoding, looks: Looks) -> Ite
             yield Finding("unseen-class", Path(source.origin), message)
 
 
-def _odd_among_colours(source: Source, looks: Looks) -> Iterator[Finding]:
+def _odd_among_colours(masks: Sequence[MaskValues], coloured: int) -> Iterator[Finding]:
     """Masks of indices where most masks hold colours."""
-    coloured = sum(look.has("colour-mask") for _, look in seen_pairs(source, looks))
-    odd = [mask_path(item) for item, look in seen_pairs(source, looks) if look.values]
-    if len(odd) < coloured:
-        for file in odd:
-            yield Finding("index-mask", file, f"{file} holds indices, but {coloured} masks hold colours; mend it")
+    for file in (mask.file for mask in masks if len(masks) < coloured):
+        yield Finding("index-mask", file, f"{file} holds indices, but {coloured} masks hold colours; mend it")
 
 
-def _duplicates(source: Source, looks: Looks) -> Iterator[Finding]:
+def _duplicates(pairs: Sequence[Seen]) -> Iterator[Finding]:
     """The same image file twice: across splits it is an error, within one a note."""
     first: dict[str, tuple[str, Path]] = {}
-    for split in sorted(source.splits, key=_from_test_down):
-        for item, look in zip(source.splits[split], looks[split], strict=True):
-            if not look.image_digest or not isinstance(item, Pair):
-                continue
-            if look.image_digest not in first:
-                first[look.image_digest] = split, item.image
-                continue
-            other_split, other = first[look.image_digest]
-            if other_split == split:
-                yield Finding("repeated", item.image, f"{item.image} and {other} are the same image, both in {split}")
-            else:
-                message = (
-                    f"{item.image} ({split}) is also {other} ({other_split}); figures on {other_split} would flatter"
-                )
-                yield Finding("duplicate", item.image, message)
+    for split, item, look in sorted(pairs, key=lambda seen: _from_test_down(seen.split)):
+        if not look.image_digest or not isinstance(item, Pair):
+            continue
+        other_split, other = first.setdefault(look.image_digest, (split, item.image))
+        if other_split != split:
+            message = f"{item.image} ({split}) is also {other} ({other_split}); figures on {other_split} would flatter"
+            yield Finding("duplicate", item.image, message)
+        elif other is not item.image:
+            yield Finding("repeated", item.image, f"{item.image} and {other} are the same image, both in {split}")
 
 
 def _from_test_down(split: str) -> int:

@@ -24,19 +24,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding.
+    """A kind of finding."""
 
-    Attributes:
-        name: its word in JSON.
-        severity: how bad it is.
-        title: what is wrong, of one file.
-        mended: what `seg dataset check --fix` does about it; empty where it leaves the file as it is.
-    """
-
-    name: str
+    name: str  # its word in JSON
     severity: Severity
-    title: str
-    mended: str = ""
+    title: str  # what is wrong, of one file
+    mended: str = ""  # what `seg dataset check --fix` does about it; empty where it leaves the file as it is
 
 
 _LEFT_OUT = "leaves the pair out"
@@ -103,12 +96,7 @@ def check_command(dataset: Path, options: str = "") -> str:
 
 
 def refuse_errors(findings: Iterable[Finding], where_to_look: str) -> None:
-    """Raises DataError for the findings that are errors: the first one's message, and how many more there are.
-
-    Args:
-        findings: what was found.
-        where_to_look: the command that lists them all.
-    """
+    """Raises DataError for the findings that are errors: the first one's message, and the command that lists them."""
     errors = [finding for finding in findings if severity_of(finding) is Severity.ERROR]
     if not errors:
         return

@@ -20,30 +20,17 @@ _BY_SEVERITY = list(Severity)
 
 @dataclass(frozen=True)
 class Row:
-    """All findings of one kind.
-
-    Attributes:
-        kind: what they are.
-        findings: in the order of the files.
-        command: what mends them; empty where nobody but a person can.
-        option: the part of the command that does it.
-    """
+    """All findings of one kind, in the order of the files."""
 
     kind: Kind
     findings: Sequence[Finding]
-    command: str = ""
-    option: str = ""
+    command: str = ""  # what mends them; empty where nobody but a person can
+    option: str = ""  # the part of the command that does it
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
-
-    Attributes:
-        root: the dataset.
-        survey: what was seen of it.
-        rows: a row a kind of finding, the worst first.
-    """
+    """What a check of a dataset found: a row a kind of finding, the worst first."""
 
     root: Path
     survey: Survey
@@ -88,7 +75,7 @@ def check(source: Source, options: Options | None = None, progress: Progress = s
 
     Args:
         source: the dataset as it was found.
-        options: how to deal splits and name classes, where the source leaves it open.
+        options: as of `survey`.
         progress: told of each pair.
         command: what was typed, to be repeated in the commands that mend; empty checks the folder as it is.
 
@@ -114,9 +101,7 @@ def _option(kind: Kind, found: Survey, findings: Sequence[Finding], root: Path) 
     looks = list(chain(*found.looks.values()))
     if kind.name == "ambiguous":
         return "--map 255=1"
-    if kind.name == "colour-mask" and 2 * len(findings) > sum(
-        look.has(kind.name) or bool(look.values) for look in looks
-    ):
+    if kind.name == "colour-mask" and len(findings) > sum(bool(look.values) for look in looks):
         return "--palette auto"
     if kind.name == "near-duplicate" and found.dealt:
         return "--group-by REGEX"

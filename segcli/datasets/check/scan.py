@@ -1,25 +1,27 @@
 """Looks at every file of a dataset once: decodes it in full, and keeps what all checks and figures need."""
 
 import hashlib
-import json
 import os
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 from PIL import Image
+from pydantic import TypeAdapter
 
 import segcli
 from segcli.datasets.check.kinds import KINDS, Severity, severity_of
 from segcli.datasets.dataset import Sample, check_same_size
+from segcli.datasets.encoding import MaskValues
 from segcli.datasets.layouts.base import Finding, Pair, Source
-from segcli.datasets.masks import MaskFile, MaskLook, count_values
+from segcli.datasets.masks import MaskFile, MaskLook, count_values, look_at_mask, objects_problem
 from segcli.errors import FileProblem
 from segcli.io.files import cache_folder
 from segcli.io.images import load_image, read_whole
@@ -28,7 +30,7 @@ from segcli.parallel import Progress, each, silent
 _SIDE = 16
 """Side of the grid whose brightness steps make the perceptual hash: 256 bits."""
 
-VERSION = f"1 {segcli.__version__} {PIL.__version__}"
+VERSION = f"2 {segcli.__version__} {PIL.__version__}"
 """Looks of other versions are never used; the first number goes up with every change to `Look` or what fills it."""
 _RACY = 2 * 10**9
 """Nanoseconds after which a file that changes gets another time, on any file system."""
@@ -40,23 +42,14 @@ _MOST = 512 << 20
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of an image and its mask.
+    """What was seen of an image and its mask."""
 
-    Attributes:
-        size: height and width of the image, upright; None where it cannot be read.
-        values: pixels of the mask by value, as they stand in the file; None where there is no readable mask.
-        image_digest: sha256 of the image file.
-        mask_digest: sha256 of the mask's content; empty where there is none.
-        likeness: perceptual hash of the image, whose bits hardly change when it is scaled or stored anew.
-        findings: what is wrong with these two files by themselves.
-    """
-
-    size: tuple[int, int] | None
-    values: Mapping[int, int] | None
-    image_digest: str
-    mask_digest: str
-    likeness: int
-    findings: tuple[Finding, ...] = ()
+    size: tuple[int, int] | None  # height and width of the image, upright; None where it cannot be read
+    values: Mapping[int, int] | None  # pixels of the mask by value, as in the file; None where it cannot be read
+    image_digest: str  # sha256 of the file
+    mask_digest: str  # sha256 of the mask's content; empty where there is none
+    likeness: int  # perceptual hash of the image, whose bits hardly change when it is scaled or stored anew
+    findings: tuple[Finding, ...] = ()  # what is wrong with these two files by themselves
 
     def has(self, kind: str) -> bool:
         """Whether there is a finding of a kind."""
@@ -68,6 +61,7 @@ class Look:
         return any(severity_of(finding) is Severity.ERROR for finding in self.findings)
 
 
+_AS_JSON = TypeAdapter(Look)
 Looks = Mapping[str, Sequence[Look]]
 """By split, what was seen of each pair."""
 
@@ -80,15 +74,16 @@ def inspect(
 ) -> dict[str, list[Look]]:
     """Looks at every pair, by several processes; gives the looks by split in the pairs' order."""
     items = [item for found in splits.values() for item in found]
-    seen = [memory.get(item) if memory else None for item in items]
+    keys = [_key(item) if memory else b"" for item in items]
+    seen = [memory.get(key) if memory else None for key in keys]
     new = [item for item, look in zip(items, seen, strict=True) if look is None]
     fresh = each(look_at, new, "checking files", progress, processes)
     looks = []
-    for item, look in zip(items, seen, strict=True):
+    for key, look in zip(keys, seen, strict=True):
         if look is None:
             look = next(fresh)
             if memory:
-                memory.put(item, look)
+                memory.put(key, look)
         looks.append(look)
     ordered = iter(looks)
     return {split: list(islice(ordered, len(found))) for split, found in splits.items()}
@@ -96,13 +91,8 @@ def inspect(
 
 def look_at(item: Pair | Sample) -> Look:
     """Decodes an image and its mask in full; what is wrong becomes a finding."""
-    return look_closely(item)[0]
-
-
-def look_closely(item: Pair | Sample) -> tuple[Look, MaskLook | None]:
-    """As `look_at`, with what was seen of the mask by itself; None where there is no readable file of it."""
     if not isinstance(item, Pair):
-        return _look_at_made(item), None
+        return _look_at_made(item)
     findings: list[Finding] = []
     size, image_digest, likeness = None, "", 0
     try:
@@ -115,7 +105,7 @@ def look_closely(item: Pair | Sample) -> tuple[Look, MaskLook | None]:
         findings.append(Finding(problem.kind, item.image, str(problem)))
     mask = _look_at_mask(item, size, findings)
     values, mask_digest = (mask.values, mask.digest) if mask else (None, "")
-    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings)), mask
+    return Look(size, values, image_digest, mask_digest, likeness, tuple(findings))
 
 
 def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Finding]) -> MaskLook | None:
@@ -123,14 +113,14 @@ def _look_at_mask(item: Pair, size: tuple[int, int] | None, findings: list[Findi
         return None
     mask = None
     try:
-        mask = item.mask.look(*(size or (0, 0)))
+        mask = look_at_mask(item.mask, *(size or (0, 0)))
         findings += [_note(kind, item.mask.path) for kind in mask.peculiarities]
-        if mask.objects_problem:
-            findings.append(Finding("instances", item.mask.path, mask.objects_problem))
+        if problem := objects_problem(item.mask, *mask.size):
+            findings.append(Finding("instances", item.mask.path, problem))
         if size is not None:
             check_same_size(size, mask.size, item.image, item.mask.path)
-    except FileProblem as problem:
-        findings.append(Finding(problem.kind, item.mask.path, str(problem)))
+    except FileProblem as error:
+        findings.append(Finding(error.kind, item.mask.path, str(error)))
     return mask
 
 
@@ -160,15 +150,34 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
 
 
-def seen_pairs(source: Source, looks: Looks) -> Iterator[tuple[Pair | Sample, Look]]:
+class Seen(NamedTuple):
+    """A pair of a split, and what was seen of it."""
+
+    split: str
+    item: Pair | Sample
+    look: Look
+
+    @property
+    def name(self) -> str:
+        """SPLIT/NAME."""
+        return f"{self.split}/{self.item.name}"
+
+    @property
+    def mask(self) -> MaskValues:
+        """The values of its mask; none where there is none that can be read."""
+        mask = self.item.mask if isinstance(self.item, Pair) else None
+        return MaskValues(
+            mask.path if mask else Path(self.item.name), self.look.values or {}, self.look.has("jpeg-mask")
+        )
+
+
+def seen_pairs(source: Source, looks: Looks) -> list[Seen]:
     """The pairs of all splits with what was seen of them."""
-    for split, items in source.splits.items():
-        yield from zip(items, looks[split], strict=True)
-
-
-def mask_path(item: Pair | Sample) -> Path:
-    """The file of a mask, or what a mask that is made is called."""
-    return item.mask.path if isinstance(item, Pair) and item.mask is not None else Path(item.name)
+    return [
+        Seen(split, item, look)
+        for split, items in source.splits.items()
+        for item, look in zip(items, looks[split], strict=True)
+    ]
 
 
 class LookCache:
@@ -176,9 +185,6 @@ class LookCache:
 
     Lines are only ever appended, each in one go, so that several processes may use it at once; a line that is damaged
     is passed over. Where the folder cannot be written, every file is looked at each time.
-
-    Args:
-        source: the dataset.
     """
 
     def __init__(self, source: Source) -> None:
@@ -188,33 +194,23 @@ class LookCache:
         with suppress(OSError):
             self._lines = {line[:_KEY]: line[_KEY:] for line in self._path.read_bytes().split(b"\n")}
             os.utime(self._path)
-        # By the pair itself, which its caller keeps: what was seen by this process, and the key from before that.
-        self._fresh: dict[int, Look] = {}
-        self._keys: dict[int, bytes] = {}
 
-    def get(self, item: Pair | Sample) -> Look | None:
-        """What was seen of a pair, if its files are as they were."""
-        if id(item) in self._fresh or not isinstance(item, Pair):
-            return self._fresh.get(id(item))
-        key = self._keys[id(item)] = _key(item)
-        try:
-            self._fresh[id(item)] = _from_json(self._lines[key])
-        except (ValueError, KeyError, TypeError, IndexError):
-            return None
-        return self._fresh[id(item)]
+    def get(self, key: bytes) -> Look | None:
+        """What was seen of a pair whose files are as they were."""
+        with suppress(KeyError, ValueError):
+            return _AS_JSON.validate_json(self._lines[key])
+        return None
 
-    def put(self, item: Pair | Sample, look: Look) -> None:
-        """Keeps what was seen of a pair since `get` was asked for it; on disk, if its files had settled by then."""
-        self._fresh[id(item)] = look
-        key = self._keys.get(id(item))
+    def put(self, key: bytes, look: Look) -> None:
+        """Keeps what was seen of a pair, if its files had settled when its key was made."""
         if not key:
             return
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # of a path that is no UTF-8
             if not self._path.exists():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 _drop_old(self._path.parent)
             with self._path.open("ab", buffering=0) as stream:
-                stream.write(b"\n" + key + _to_json(look))
+                stream.write(b"\n" + key + _AS_JSON.dump_json(look))
 
 
 def files_of(item: Pair | Sample) -> list[Path]:
@@ -225,8 +221,10 @@ def files_of(item: Pair | Sample) -> list[Path]:
     return [path for path in (item.image, mask and mask.path, getattr(mask, "instance_path", None)) if path]
 
 
-def _key(pair: Pair) -> bytes:
-    """Changes with the files of a pair; empty where one is so young that it could change without a trace."""
+def _key(pair: Pair | Sample) -> bytes:
+    """Changes with the files of a pair; empty where there are none, or one could still change without a trace."""
+    if not isinstance(pair, Pair):
+        return b""
     now = time.time_ns()
     if pair.mask is None or isinstance(pair.mask, MaskFile):
         parts = [str(pair.mask and pair.mask.colours)]
@@ -250,22 +248,3 @@ def _drop_old(folder: Path) -> None:
         left -= state.st_size
         if left < 0:
             path.unlink(missing_ok=True)
-
-
-def _to_json(look: Look) -> bytes:
-    values = None if look.values is None else list(look.values.items())
-    findings = [[finding.kind, str(finding.file), finding.message] for finding in look.findings]
-    row = [look.size, values, look.image_digest, look.mask_digest, f"{look.likeness:x}", findings]
-    return json.dumps(row, separators=(",", ":")).encode()
-
-
-def _from_json(content: bytes) -> Look:
-    size, values, image_digest, mask_digest, likeness, findings = json.loads(content)
-    return Look(
-        None if size is None else (size[0], size[1]),
-        None if values is None else dict(values),
-        image_digest,
-        mask_digest,
-        int(likeness, 16),
-        tuple(Finding(kind, Path(file), message) for kind, file, message in findings),
-    )

@@ -34,12 +34,9 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:
-    """Unpacks the files of a zip or tar archive; of files of one name the last counts.
+    """Unpacks the files of a .zip, or of a .tar that may be compressed by gzip, bzip2 or xz.
 
-    Args:
-        archive: a .zip, or a .tar that may be compressed by gzip, bzip2 or xz.
-        folder: where its files go. After an error some of them may be there.
-        progress: told of each MiB of the archive.
+    Of files of one name the last counts. After an error some of them may be there.
 
     Raises:
         DataError: if the archive is missing, damaged, encrypted, a bomb or too large for the disk, or if a member of it

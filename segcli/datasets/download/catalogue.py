@@ -21,17 +21,11 @@ DOWNLOADS = Path("data") / "downloads"
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive of a dataset.
-
-    Attributes:
-        remote: where it is.
-        into: the folder that it unpacks to, below the dataset's.
-        variant: the variant that needs it; empty where all do.
-    """
+    """An archive of a dataset."""
 
     remote: Remote
-    into: str = ""
-    variant: str = ""
+    into: str = ""  # the folder that it unpacks to, below the dataset's
+    variant: str = ""  # that needs it; empty where all do
 
 
 # Checksums are those that the named source publishes; a size without a checksum is what the server has said.

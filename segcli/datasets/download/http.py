@@ -26,21 +26,13 @@ _BY_HAND = "get it by hand and give its folder with --from DIR"
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on a server.
+    """A file on a server."""
 
-    Attributes:
-        url: where it is, over http or https.
-        size: in bytes, where it is known.
-        checksum: "md5:…", "sha1:…" or "sha256:…" in hex, where one is published.
-        source: where the checksum is published.
-        name: what to call the file; None is the last part of the url's path.
-    """
-
-    url: str
-    size: int | None = None
-    checksum: str | None = None
-    source: str | None = None
-    name: str | None = None
+    url: str  # over http or https
+    size: int | None = None  # in bytes, where it is known
+    checksum: str | None = None  # "md5:…", "sha1:…" or "sha256:…" in hex, where one is published
+    source: str | None = None  # where the checksum is published
+    name: str | None = None  # what to call the file; None is the last part of the url's path
 
     @property
     def file(self) -> str:

@@ -1,8 +1,8 @@
 """What a word behind `seg dataset prepare` means: a layout, a folder or an archive."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from segcli.datasets.download.archives import is_archive
 from segcli.datasets.download.catalogue import ARCHIVES, BY_HAND, obtain
@@ -17,17 +17,11 @@ _OF_ARCHIVE = {archive.remote.file: layout for layout, archives in ARCHIVES.item
 }
 
 
-@dataclass(frozen=True)
-class Native:
-    """A native dataset on disk.
-
-    Attributes:
-        layout: its layout.
-        folder: where it lies; the working folder for a layout that needs none.
-    """
+class Native(NamedTuple):
+    """A native dataset on disk."""
 
     layout: Layout
-    folder: Path
+    folder: Path  # the working folder for a layout that needs none
 
 
 def find_native(

@@ -8,7 +8,6 @@ from segcli.errors import DataError
 from segcli.task import Task
 
 MARK = ("objectInfo150.txt", "ADEChallengeData2016/objectInfo150.txt")
-_SPLITS = {"train": "training", "val": "validation"}
 
 
 def find(root: Path) -> Source:
@@ -25,7 +24,8 @@ def find(root: Path) -> Source:
         raise DataError(f"{root} holds no ADEChallengeData2016/objectInfo150.txt; give ADE20K's folder with --from")
     task = Task.of(_names(table))
     value_map = {0: task.ignore_index, **{index + 1: index for index in range(task.num_classes)}}
-    folders = {s: [Folders(home / "images" / name, home / "annotations" / name)] for s, name in _SPLITS.items()}
+    names = {"train": "training", "val": "validation"}
+    folders = {s: [Folders(home / "images" / name, home / "annotations" / name)] for s, name in names.items()}
     splits, findings = match_splits(root, folders, "images/ and annotations/ have a folder for each")
     test = home.parent / "release_test" / "testing"
     if test.is_dir():

@@ -29,44 +29,26 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A labelled part of an image.
-
-    Attributes:
-        label: as the annotation calls it.
-        shapes: what it covers, together.
-        group: regions of one label and group are one object; None makes it an object by itself.
-        single: whether it is an object at all, and no crowd or the like.
-        segment: its number in the painting, where the image has one.
-    """
+    """A labelled part of an image: shapes that cover it together, or a segment of a painting."""
 
     label: str
     shapes: tuple[Shape, ...] = ()
-    group: str | None = None
-    single: bool = True
-    segment: int = 0
+    group: str | None = None  # regions of one label and group are one object; None makes it an object by itself
+    single: bool = True  # whether it is an object at all, and no crowd or the like
+    segment: int = 0  # its number in the painting
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """An image with its regions.
+    """An image with its regions."""
 
-    Attributes:
-        name: of the pair: path without suffix, and without the folder that names the split.
-        split: UNDEALT where nothing names one.
-        image: the image file.
-        file: the annotation file.
-        size: height and width that the annotation states; None where it states none.
-        regions: in drawing order; None where nobody has annotated the image, as in a test split.
-        painting: the file in which the regions are painted by their numbers, instead of being drawn.
-    """
-
-    name: str
-    split: str
+    name: str  # of the pair: path without suffix, and without the folder that names the split
+    split: str  # UNDEALT where nothing names one
     image: Path
-    file: Path
-    size: tuple[int, int] | None
-    regions: Sequence[Region] | None
-    painting: Path | None = None
+    file: Path  # the annotation file
+    size: tuple[int, int] | None  # height and width that the annotation states
+    regions: Sequence[Region] | None  # in drawing order; None where nobody has annotated the image, as in a test split
+    painting: Path | None = None  # the file in which the regions are painted by their numbers, instead of being drawn
 
     @classmethod
     def of(
@@ -86,10 +68,9 @@ class Annotated:
 def gather(
     items: Iterable[tuple[Path, str, Callable[[], Annotated | None]]],
 ) -> tuple[list[Annotated], list[Finding]]:
-    """Reads annotations; those that cannot be used become findings, those of other formats (None) are passed over.
+    """Reads annotations, each of a file, so called in messages, by a function that gives None for other formats.
 
-    Args:
-        items: the file of each, what to call it in messages, and what reads it.
+    Those that cannot be used become findings.
     """
     found, findings = [], []
     for file, what, read in items:
@@ -106,16 +87,10 @@ def gather(
 def json_source(
     root: Path, options: Options, read: Callable[[Json, Path, "ImageFinder"], Annotated | None], what: str
 ) -> Source:
-    """The source of JSON files anywhere below a folder, one an image.
-
-    Args:
-        root: the folder.
-        options: as of `as_source`.
-        read: gives what a file says; None where it is of another format.
-        what: what these files are, and how to come by them.
+    """The source of JSON files anywhere below a folder, one an image; `read` gives None for files of other formats.
 
     Raises:
-        DataError: if there is none; else as `as_source` does.
+        DataError: if there is none, with what these files are and how to come by them; else as `as_source` does.
     """
     images = ImageFinder(root, options)
 
@@ -148,15 +123,10 @@ def as_source(
     order: Sequence[str] = (),
     background: bool = True,
 ) -> Source:
-    """The source of annotated images.
+    """The source of annotated images, with the findings of others.
 
-    Args:
-        root: the folder.
-        found: the images.
-        findings: what was wrong with others.
-        options: names the classes, or leaves it to the labels.
-        order: labels in the order of the classes; others follow, sorted.
-        background: what no region covers is a class of its own; else it is ignored.
+    Classes that the options do not name are the labels in the given order, others behind them, sorted. What no region
+    covers is a class of its own where there is a background, else it is ignored.
 
     Raises:
         DataError: if there are no images, the labels make no classes, or only some images lie in splits.
@@ -266,15 +236,10 @@ class ImageFinder:
 
 @dataclass(frozen=True)
 class _Classes:
-    """What labels mean.
-
-    Attributes:
-        task: the classes.
-        ground: the value where nothing is drawn.
-    """
+    """What labels mean."""
 
     task: Task
-    ground: int
+    ground: int  # the value where nothing is drawn
 
     @classmethod
     def of(

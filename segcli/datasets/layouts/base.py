@@ -23,120 +23,69 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """Something found."""
 
-    Attributes:
-        kind: a name in the list of kinds (`check/kinds.py`).
-        file: the file concerned.
-        message: one line with what, which file and what to do.
-        detail: figures behind it, such as the values of a mask that have no class.
-    """
-
-    kind: str
-    file: Path
-    message: str
-    detail: tuple[int, ...] = ()
+    kind: str  # a name in the list of kinds (`check/kinds.py`)
+    file: Path  # the file concerned
+    message: str  # one line with what, which file and what to do
+    detail: tuple[int, ...] = ()  # figures behind it, such as the values of a mask that have no class
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask.
+    """An image file and its mask."""
 
-    Attributes:
-        name: path below the folder, without suffix, with forward slashes.
-        image: the file.
-        mask: None where there is none, as in a test split.
-    """
-
-    name: str
+    name: str  # path below the folder, without suffix, with forward slashes
     image: Path
-    mask: MaskSource | None
+    mask: MaskSource | None  # None as in a test split
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to read a source that leaves it open.
+    """How to read a source that leaves it open."""
 
-    Attributes:
-        images: folder of images below the source.
-        masks: folder of masks, or the annotation file, below the source.
-        image_name: the stem of an image, with `{name}` for what it has in common with its mask.
-        mask_name: likewise that of a mask.
-        palette: RGB colour by class name, where masks hold colours; empty finds the colours in the masks; None where
-            masks hold indices.
-        ratios: shares of train, val and maybe test, which need not sum to 1; None is 0.8 and 0.2.
-        names: by split, a file that lists the names of its images; empty where ratios decide.
-        group_by: regular expression; images whose names give the same match stay in one split.
-        seed: of the split.
-        classes: names, or their number; None counts them.
-        ignore_index: the mask value that is ignored; None is 255 where nothing speaks against it.
-        value_map: what other mask values mean.
-        variant: which of a layout's variants; None is its first.
-        spelling: how to change these options, for messages.
-    """
-
-    images: str = "images"
-    masks: str = "masks"
-    image_name: str = "{name}"
+    images: str = "images"  # folder of images below the source
+    masks: str = "masks"  # folder of masks, or the annotation file, below the source
+    image_name: str = "{name}"  # the stem of an image, with `{name}` for what it has in common with its mask
     mask_name: str = "{name}"
     palette: Mapping[str, Colour] | None = None
-    ratios: Sequence[float] | None = None
-    names: Mapping[str, Path] = field(default_factory=dict)
-    group_by: str | None = None
-    seed: int = 0
-    classes: Sequence[str] | int | None = None
-    ignore_index: int | None = None
-    value_map: Mapping[int, int] = field(default_factory=dict)
-    variant: str | None = None
-    spelling: Spelling = AS_OPTIONS
+    """RGB colour by class name; empty finds the colours in the masks; None where masks hold indices."""
+    ratios: Sequence[float] | None = None  # shares of train, val and maybe test, of their sum; None is 0.8 and 0.2
+    names: Mapping[str, Path] = field(default_factory=dict)  # by split, a file that lists the names of its images
+    group_by: str | None = None  # regular expression; images whose names give the same match stay in one split
+    seed: int = 0  # of the split
+    classes: Sequence[str] | int | None = None  # names, or their number; None counts them
+    ignore_index: int | None = None  # the mask value that is ignored; None is 255 where nothing speaks against it
+    value_map: Mapping[int, int] = field(default_factory=dict)  # what other mask values mean
+    variant: str | None = None  # which of a layout's variants; None is its first
+    spelling: Spelling = AS_OPTIONS  # how to change these options, for messages
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as it was found.
-
-    Attributes:
-        name: what it is called.
-        origin: where it lies, for the record.
-        splits: by split, files, or samples that are made; those of UNDEALT are still to be dealt.
-        task: its classes; None where the values of the masks tell them.
-        value_map: what values in the masks mean, where they are not class indices.
-        colours: these values are colours (0xRRGGBB).
-        findings: what was wrong while finding it: files without a partner and the like.
-        categories: groups of classes, where the dataset has them.
-        guessed: masks, as SPLIT/NAME, whose values `seg dataset check --fix` had to guess.
-    """
+    """A dataset as it was found."""
 
     name: str
-    origin: str
-    splits: Mapping[str, Sequence[Pair | Sample]]
-    task: Task | None = None
-    value_map: Mapping[int, int] = field(default_factory=dict)
-    colours: bool = False
-    findings: Sequence[Finding] = ()
-    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    guessed: Sequence[str] = ()
+    origin: str  # where it lies, for the record
+    splits: Mapping[str, Sequence[Pair | Sample]]  # files, or samples that are made; those of UNDEALT are to be dealt
+    task: Task | None = None  # its classes; None where the values of the masks tell them
+    value_map: Mapping[int, int] = field(default_factory=dict)  # what values in masks mean that are no class indices
+    colours: bool = False  # these values are colours (0xRRGGBB)
+    findings: Sequence[Finding] = ()  # what was wrong while finding it: files without a partner and the like
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)  # groups of classes, where it has them
+    guessed: Sequence[str] = ()  # masks, as SPLIT/NAME, whose values `seg dataset check --fix` had to guess
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout.
+    """A layout."""
 
-    Attributes:
-        name: as on the command line.
-        find: finds the source at a folder.
-        mark: paths below a folder of which one says that it is laid out so; empty where nothing does.
-        open: whether classes and splits are left open, so that options say them.
-        variants: what `--variant` may name; the first is the default.
-        needs_folder: whether it lies in a folder at all.
-    """
-
-    name: str
-    find: Callable[[Path, Options], Source]
-    mark: Sequence[str] = ()
-    open: bool = False
-    variants: Sequence[str] = ()
-    needs_folder: bool = True
+    name: str  # as on the command line
+    find: Callable[[Path, Options], Source]  # the source at a folder
+    mark: Sequence[str] = ()  # paths of which one below a folder says that it is laid out so; empty where nothing does
+    open: bool = False  # whether classes and splits are left open, so that options say them
+    variants: Sequence[str] = ()  # what `--variant` may name; the first is the default
+    needs_folder: bool = True  # whether it lies in a folder at all
 
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like this layout."""
@@ -148,10 +97,7 @@ def those_there(
 ) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
     """The splits of which pairs are on disk, with their findings, and one for train or val where that is not there.
 
-    Args:
-        root: the folder.
-        splits: pairs and findings; those of a split without pairs do not count.
-        where: where its files are sought.
+    Findings of a split without pairs do not count; where its files were sought (`where`) is said then.
 
     Raises:
         DataError: if neither train nor val is there.

@@ -54,39 +54,28 @@ def find(root: Path) -> Source:
     homes = [root, root / "CamVid", *(path / "CamVid" for path in sorted(root.glob("*")) if path.is_dir())]
     for read in (_indices, _split_colours, _frames):
         for home in homes:
-            source = read(home, str(root))
-            if source is not None:
+            if (source := read(home, root)) is not None:
                 return source
     raise DataError(f"{root} holds no train, trainannot, val and valannot; give CamVid's folder with --from")
 
 
-def _indices(home: Path, origin: str) -> Source | None:
-    splits, findings = _matched(home, origin, "{}annot", "{name}", colours=False)
-    task = Task.of(list(CLASSES), list(CLASSES.values()))
-    return Source("camvid", origin, splits, task, {VOID: task.ignore_index}, findings=findings) if splits else None
+def _indices(home: Path, root: Path) -> Source | None:
+    return _matched(root, {s: Folders(home / s, home / f"{s}annot") for s in SPLITS}, colours=False)
 
 
-def _split_colours(home: Path, origin: str) -> Source | None:
-    splits, findings = _matched(home, origin, "{}_labels", "{name}_L", colours=True)
-    return _coloured(origin, splits, findings) if splits else None
+def _split_colours(home: Path, root: Path) -> Source | None:
+    folders = {s: Folders(home / s, home / f"{s}_labels", mask_name="{name}_L", colours=True) for s in SPLITS}
+    return _matched(root, folders, colours=True)
 
 
-def _matched(
-    home: Path, origin: str, masks: str, mask_name: str, colours: bool
-) -> tuple[Mapping[str, Sequence[Pair]], Sequence[Finding]]:
-    folders = {
-        split: [Folders(home / split, home / masks.format(split), mask_name=mask_name, colours=colours)]
-        for split in SPLITS
-    }
-    if not any(
-        place.masks.is_dir() and place.images.is_dir() for split in ("train", "val") for place in folders[split]
-    ):
-        return {}, []
-    where = f"train and {masks.format('train')}, val and {masks.format('val')}"
-    return match_splits(Path(origin), folders, where)
+def _matched(root: Path, folders: Mapping[str, Folders], colours: bool) -> Source | None:
+    if not any(folders[split].masks.is_dir() and folders[split].images.is_dir() for split in ("train", "val")):
+        return None
+    where = ", ".join(f"{split} and {folders[split].masks.name}" for split in ("train", "val"))
+    return _source(root, *match_splits(root, {split: [place] for split, place in folders.items()}, where), colours)
 
 
-def _frames(home: Path, origin: str) -> Source | None:
+def _frames(home: Path, root: Path) -> Source | None:
     folders = [home / name for name in ("701_StillsRaw_full", "images") if (home / name).is_dir()]
     labels = [home / name for name in ("LabeledApproved_full", "labels") if (home / name).is_dir()]
     if not folders or not labels:
@@ -95,8 +84,8 @@ def _frames(home: Path, origin: str) -> Source | None:
     parts: dict[str, tuple[list[Pair], Sequence[Finding]]] = {split: ([], ()) for split in SPLITS}
     for pair in pairs:
         parts[split_of_frame(pair.name)][0].append(pair)
-    splits, missing = those_there(Path(origin), parts, "by the frames' numbers")
-    return _coloured(origin, splits, [*findings, *missing])
+    splits, missing = those_there(root, parts, "by the frames' numbers")
+    return _source(root, splits, [*findings, *missing], colours=True)
 
 
 def split_of_frame(name: str) -> str:
@@ -108,8 +97,9 @@ def split_of_frame(name: str) -> str:
     return "val" if sequence == "0016E5" and 7959 <= frame <= 8159 else "train"
 
 
-def _coloured(origin: str, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding]) -> Source:
+def _source(root: Path, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding], colours: bool) -> Source:
     task = Task.of(list(CLASSES), list(CLASSES.values()))
-    value_map = {packed(c): index for index, group in enumerate(COLOURS.values()) for c in group.values()}
-    value_map[packed(VOID_COLOUR)] = task.ignore_index
-    return Source("camvid", origin, splits, task, value_map, colours=True, findings=findings)
+    value_map = {packed(VOID_COLOUR) if colours else VOID: task.ignore_index}
+    if colours:
+        value_map |= {packed(c): index for index, group in enumerate(COLOURS.values()) for c in group.values()}
+    return Source("camvid", str(root), splits, task, value_map, colours, findings)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segcli.datasets.layouts.base import Options, Pair, Source
+from segcli.datasets.layouts.base import Options, Source
 from segcli.datasets.layouts.pairing import Folders, list_images, match_splits, with_objects
 from segcli.errors import DataError
 from segcli.task import Task
@@ -66,6 +66,5 @@ def find(root: Path, options: Options) -> Source:
     return Source(name, str(root), splits, task, value_map, findings=findings, categories=categories)
 
 
-def _objects_of(pair: Pair) -> Path:
-    assert pair.mask is not None
-    return pair.mask.path.with_name(pair.mask.path.name.replace("labelIds", "instanceIds"))
+def _objects_of(name: str, mask: Path) -> Path:
+    return mask.with_name(mask.name.replace("labelIds", "instanceIds"))

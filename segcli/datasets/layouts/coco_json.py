@@ -19,7 +19,7 @@ from segcli.datasets.layouts.annotations import (
     read_json,
     stated_size,
 )
-from segcli.datasets.layouts.base import UNDEALT, Options, Source
+from segcli.datasets.layouts.base import SPLIT_NAMES, UNDEALT, Options, Source
 from segcli.datasets.layouts.rasterise import Polygon, Runs, Shape, run_lengths
 from segcli.errors import DataError, FileProblem
 
@@ -27,7 +27,6 @@ MARK = ("annotations/instances_*.json", "annotations/panoptic_*.json", "*/_annot
 VARIANTS = ("instances", "panoptic")
 
 _ROBOFLOW = "_annotations.coco.json"
-_ROBOFLOW_SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 
 def find(root: Path, options: Options) -> Source:
@@ -46,12 +45,14 @@ def find(root: Path, options: Options) -> Source:
     if not root.is_dir():
         raise FileProblem(f"{root}: no such folder", "missing")
     variant = options.variant or VARIANTS[0]
-    documents = [_read(place, variant) for place in _places(root, options, variant)]
-    categories = _categories(documents)
+    images: list[_Image] = []
+    categories: dict[int, Json] = {}
+    for place in _places(root, options, variant):
+        images += _read(place, variant, categories)
+    categories = {number: categories[number] for number in sorted(categories, key=int)}
     read = _outlined if variant == "instances" else _painted
     found, findings = gather(
-        (place.file, f"{place.file}: {image.file_name}", partial(read, image, place, categories))
-        for place, images in ((document.place, document.images) for document in documents)
+        (image.place.file, f"{image.place.file}: {image.file_name}", partial(read, image, categories))
         for image in images
     )
     order = [str(category["name"]) for category in categories.values()]
@@ -72,26 +73,18 @@ class _Place:
 class _Image:
     """An image as a JSON file lists it; its annotations are None where the file has none at all, as of a test split."""
 
+    place: _Place
     file_name: str
     size: tuple[int, int] | None
     annotations: Sequence[Json] | None
-
-
-@dataclass(frozen=True)
-class _Document:
-    """What a JSON file holds."""
-
-    place: _Place
-    images: Sequence[_Image]
-    categories: Sequence[Json]
 
 
 def _places(root: Path, options: Options, variant: str) -> list[_Place]:
     named = root / options.masks
     if named.suffix.lower() == ".json":
         return [_lone(named, root, options)]
-    roboflow = {root / folder / _ROBOFLOW: split for folder, split in _ROBOFLOW_SPLITS.items()}
-    if found := [_Place(file, split, (file.parent,), ()) for file, split in roboflow.items() if file.is_file()]:
+    roboflow = [root / folder / _ROBOFLOW for folder in ("train", "valid", "test")]
+    if found := [_Place(f, SPLIT_NAMES[f.parent.name], (f.parent,), ()) for f in roboflow if f.is_file()]:
         return found
     files = [file for folder in ("annotations", ".") for file in sorted((root / folder).glob(f"{variant}_*.json"))]
     if found := [place for file in files if (place := _of_split(file, root, options, variant))]:
@@ -127,8 +120,8 @@ def _mask_folders(file: Path, root: Path, options: Options) -> tuple[Path, ...]:
     return file.with_suffix(""), root / file.stem, root / options.masks, file.parent
 
 
-def _read(place: _Place, variant: str) -> _Document:
-    """Parses a file and sorts its annotations by image."""
+def _read(place: _Place, variant: str, categories: dict[int, Json]) -> list[_Image]:
+    """The images of a file with their annotations; its categories join those of other files, by id."""
     document = read_json(place.file)
     with parsing(str(place.file)):
         annotations = document.get("annotations") if place.split == "test" else document["annotations"]
@@ -136,13 +129,20 @@ def _read(place: _Place, variant: str) -> _Document:
         by_image: dict[Any, list[Json]] = defaultdict(list)
         for annotation in annotations or ():
             by_image[annotation["image_id"]].append(annotation)
-        images = [
-            _Image(str(image["file_name"]), stated_size(image), None if annotations is None else by_image[image["id"]])
-            for image in document["images"]
-        ]
+        images = []
+        for image in document["images"]:
+            own = None if annotations is None else by_image[image["id"]]
+            images.append(_Image(place, str(image["file_name"]), stated_size(image), own))
         if not images:
             raise ValueError("it lists no images")
-        return _Document(place, images, _without_dummy(document["categories"], annotations or ()))
+        for category in _without_dummy(document["categories"], annotations or ()):
+            number, name = category["id"], category["name"]
+            if categories.setdefault(number, category)["name"] != name:
+                raise DataError(
+                    f"{place.file}: category {number} is {name!r}, but {categories[number]['name']!r} in another file; "
+                    f"give each category the same id in all files"
+                )
+    return images
 
 
 def _refuse_other_kinds(file: Path, annotations: Sequence[Json], variant: str) -> None:
@@ -165,35 +165,21 @@ def _without_dummy(categories: Sequence[Json], annotations: Sequence[Json]) -> l
     ]
 
 
-def _categories(documents: Sequence[_Document]) -> dict[int, Json]:
-    """The categories of all files by id, in the order of the ids."""
-    found: dict[int, Json] = {}
-    for document in documents:
-        with parsing(str(document.place.file)):
-            for category in document.categories:
-                number, name = category["id"], category["name"]
-                if found.setdefault(number, category)["name"] != name:
-                    raise DataError(
-                        f"{document.place.file}: category {number} is {name!r}, but {found[number]['name']!r} in "
-                        f"another file; give each category the same id in all files"
-                    )
-    return {number: found[number] for number in sorted(found, key=int)}
-
-
-def _outlined(image: _Image, place: _Place, categories: Mapping[int, Json]) -> Annotated:
+def _outlined(image: _Image, categories: Mapping[int, Json]) -> Annotated:
     """An image whose objects are drawn by descending area, so that small ones stay visible."""
-    regions = []
+    place, regions = image.place, []
     for annotation in sorted(image.annotations or (), key=_area, reverse=True):
         what = f"{place.file}: annotation {annotation.get('id')} of {image.file_name}"
         with parsing(what):
-            region = _region(annotation, image, place, categories)
+            region = _region(annotation, image, categories)
             regions.append(replace(region, shapes=_shapes(annotation, image.size, what)))
     name, path = _find_image(image.file_name, place)
     return Annotated(name, place.split, path, place.file, image.size, None if image.annotations is None else regions)
 
 
-def _painted(image: _Image, place: _Place, categories: Mapping[int, Json]) -> Annotated:
+def _painted(image: _Image, categories: Mapping[int, Json]) -> Annotated:
     """An image whose segments are painted in a PNG file."""
+    place = image.place
     name, path = _find_image(image.file_name, place)
     if image.annotations is None:
         return Annotated(name, place.split, path, place.file, image.size, None)
@@ -201,18 +187,18 @@ def _painted(image: _Image, place: _Place, categories: Mapping[int, Json]) -> An
         raise FileProblem(f"{place.file}: {image.file_name} has no annotation; add it, or remove the image", "no-mask")
     listed = Path(str(image.annotations[0]["file_name"])).name
     segments = image.annotations[0]["segments_info"]
-    regions = [replace(_region(item, image, place, categories), segment=int(item["id"])) for item in segments]
+    regions = [replace(_region(item, image, categories), segment=int(item["id"])) for item in segments]
     painting = next((folder / listed for folder in place.masks if (folder / listed).is_file()), None)
     if painting is None:
         raise FileProblem(f"{place.file} lists {listed}, which is not in {place.masks[0]}; add it there", "missing")
     return Annotated(name, place.split, path, place.file, image.size, regions, painting)
 
 
-def _region(item: Json, image: _Image, place: _Place, categories: Mapping[int, Json]) -> Region:
+def _region(item: Json, image: _Image, categories: Mapping[int, Json]) -> Region:
     number: Any = item.get("category_id")
     if number not in categories:
         raise DataError(
-            f"{place.file}: {image.file_name} has an annotation of category {number}, which is not among the "
+            f"{image.place.file}: {image.file_name} has an annotation of category {number}, which is not among the "
             f"categories; list it there, or remove the annotation"
         )
     single = bool(categories[number].get("isthing", 1)) and not item.get("iscrowd")

@@ -26,7 +26,8 @@ def find(root: Path, options: Options) -> Source:
         UsageError: if the options name no classes.
     """
     images = ImageFinder(root, options)
-    documents = [(file, _parse_xml(file)) for file in _files(root, options)]
+    named = root / options.masks
+    documents = [(file, _parse_xml(file)) for file in ([named] if named.is_file() else files_below(root, ".xml"))]
     elements = [(file, element) for file, document in documents for element in document.iter("image")]
     if not elements:
         raise DataError(f"{root} holds no XML file of 'CVAT for images 1.1'; export the task in that format")
@@ -36,11 +37,6 @@ def find(root: Path, options: Options) -> Source:
     )
     order = [label for _, document in documents for label in _labels(document)]
     return as_source(root, found, findings, options, order)
-
-
-def _files(root: Path, options: Options) -> list[Path]:
-    named = root / options.masks
-    return [named] if named.is_file() else files_below(root, ".xml")
 
 
 def _parse_xml(file: Path) -> ElementTree.Element:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
+from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category, normalize
@@ -19,14 +21,8 @@ def match_pairs(
 ) -> tuple[list[Pair], list[Finding]]:
     """Pairs the files of two folders by their paths without suffix, in whichever way these spell accented letters.
 
-    Where one folder lies in the other, its files are none of the other's.
-
-    Args:
-        images: folder of images.
-        masks: folder of masks.
-        image_name: the stem of an image, as `{name}_rgb`; files of other names are passed over.
-        mask_name: likewise that of a mask.
-        colours: the masks hold colours.
+    Where one folder lies in the other, its files are none of the other's. Files whose stems are not as `image_name`
+    and `mask_name` say (`{name}_rgb`) are passed over.
 
     Returns:
         The pairs in the order of their names, and what stands alone or twice.
@@ -64,11 +60,6 @@ def match_splits(
 ) -> tuple[dict[str, Sequence[Pair]], list[Finding]]:
     """The pairs of a native dataset's splits, each in folders of images and of masks; those not there are passed over.
 
-    Args:
-        root: the dataset's folder.
-        folders: by split, the folders.
-        where: where train and val are sought.
-
     Raises:
         DataError: if neither train nor val is there, or folders that are there have nothing in common.
     """
@@ -80,12 +71,12 @@ def match_splits(
 
 
 def with_objects(
-    pairs: Sequence[Pair], file_of: Callable[[Pair], Path], values: tuple[int, int] = (1, 65535)
+    pairs: Sequence[Pair], file_of: Callable[[str, Path], Path], values: tuple[int, int] = (1, 65535)
 ) -> list[Pair]:
-    """The pairs with the files that tell their objects apart, where they are there, and the values of objects."""
+    """The pairs with the files, by name and mask, that tell objects apart by these values, where they are there."""
     return [
         replace(pair, mask=replace(pair.mask, instance_path=file, instance_values=values))
-        if isinstance(pair.mask, MaskFile) and (file := file_of(pair)).is_file()
+        if isinstance(pair.mask, MaskFile) and (file := file_of(pair.name, pair.mask.path)).is_file()
         else pair
         for pair in pairs
     ]
@@ -108,19 +99,15 @@ def _is_within(folder: Path, other: Path) -> Callable[[Path], bool]:
 def _by_name(
     folder: Path, pattern: str, of_others: Callable[[Path], bool] = lambda path: False
 ) -> tuple[dict[str, Path], list[Finding]]:
-    before, mark, after = normalize("NFC", pattern).partition(ANY_NAME)
-    if not mark:
+    if ANY_NAME not in pattern:
         raise UsageError(f"{pattern!r} says nothing of where the name stands; write it as in '{{name}}_mask'")
     found: dict[str, Path] = {}
     findings = []
     for path in find_images(folder):
         inner = Path(normalize("NFC", str(path.relative_to(folder))))
-        stem = inner.stem
-        if of_others(path) or not (
-            stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
-        ):
+        if of_others(path) or not (stem := _named(inner.stem, normalize("NFC", pattern))):
             continue
-        name = (inner.parent / stem[len(before) : len(stem) - len(after)]).as_posix()
+        name = (inner.parent / stem).as_posix()
         if not (is_plain(str(inner)) and is_plain(name)):
             findings.append(odd_name(path))
         elif name in found:
@@ -161,45 +148,31 @@ def _no_partner(images: Path, masks: Path, image_files: Mapping[str, Path], mask
 
 
 def _likely_patterns(images: Sequence[str], masks: Sequence[str]) -> list[str] | None:
-    """The options under which most names would match: what all images, or all masks, begin or end with is cut off."""
-    image_before, image_after = _ends(images)
-    mask_before, mask_after = _ends(masks)
-    shared = _common_start([image_before, mask_before])
-    image_before, mask_before = image_before.removeprefix(shared), mask_before.removeprefix(shared)
-    if shared and (image_before or mask_before):
-        return None
-    shared = _common_start([image_after[::-1], mask_after[::-1]])[::-1]
-    ends = [(image_after.removesuffix(shared), mask_after.removesuffix(shared)), (image_after, mask_after)]
-    if image_after and mask_after.startswith(image_after):  # as in 010 and 010_mask, which all end in 0
-        ends.insert(0, ("", mask_after.removeprefix(image_after)))
-    if mask_after and image_after.startswith(mask_after):
-        ends.insert(0, (image_after.removeprefix(mask_after), ""))
-    for cut_image, cut_mask in (*ends, ("", mask_after), (image_after, "")):
-        image_name, mask_name = f"{image_before}{{name}}{cut_image}", f"{mask_before}{{name}}{cut_mask}"
-        if _cut(images, image_name) & _cut(masks, mask_name):
+    """The options that cut off least so that names match, of what all images, or all masks, begin or end with."""
+    images, masks = ([Path(name).name for name in names] for names in (images, masks))
+    (image_start, image_end), (mask_start, mask_end) = _ends(images), _ends(masks)
+    # One end without the other is for names as 010 and 010_mask, which all end in 0.
+    image_ends = {"", image_end, image_end.removeprefix(mask_end)}
+    mask_ends = {"", mask_end, mask_end.removeprefix(image_end)}
+    cuts = product({"", image_start}, image_ends, {"", mask_start}, mask_ends)
+    for before, after, mask_before, mask_after in sorted(cuts, key=lambda cut: (sum(map(len, cut)), cut)):
+        image_name, mask_name = f"{before}{ANY_NAME}{after}", f"{mask_before}{ANY_NAME}{mask_after}"
+        if {_named(stem, image_name) for stem in images} & {_named(stem, mask_name) for stem in masks} - {""}:
             options = {"--image-name": image_name, "--mask-name": mask_name}
-            return [f"{option} '{value}'" for option, value in options.items() if value != ANY_NAME] or None
+            return [f"{option} '{pattern}'" for option, pattern in options.items() if pattern != ANY_NAME]
     return None
 
 
-def _ends(names: Sequence[str]) -> tuple[str, str]:
-    """What all stems begin with, and what the rest of them ends with."""
-    stems = [name.rsplit("/", 1)[-1] for name in names]
+def _ends(stems: Sequence[str]) -> tuple[str, str]:
+    """What all of several stems begin with, and what the rest of them ends with."""
     if len(stems) == 1:
         return "", ""
-    before = _common_start(stems)
-    return before, _common_start([stem[len(before) :][::-1] for stem in stems])[::-1]
+    before = commonprefix(stems)  # noqa: RUF071 (of characters, not of folders)
+    return before, commonprefix([stem[len(before) :][::-1] for stem in stems])[::-1]  # noqa: RUF071
 
 
-def _common_start(words: Sequence[str]) -> str:
-    first, last = min(words), max(words)
-    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first[:length]
-
-
-def _cut(names: Sequence[str], pattern: str) -> set[str]:
+def _named(stem: str, pattern: str) -> str:
+    """What stands at `{name}` in a stem; empty where it is not named so."""
     before, _, after = pattern.partition(ANY_NAME)
-    stems = {name.rsplit("/", 1)[-1] for name in names}
-    return {
-        stem[len(before) : len(stem) - len(after)] for stem in stems if stem.startswith(before) and stem.endswith(after)
-    }
+    fits = stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+    return stem[len(before) : len(stem) - len(after)] if fits else ""

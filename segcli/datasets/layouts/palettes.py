@@ -99,7 +99,7 @@ def found_palette(pairs: Sequence[Pair]) -> dict[str, Colour]:
     coloured = {path: colours for path, colours in held.items() if not all(map(_is_grey, colours))}
     of_coloured = set().union(*coloured.values())
     odd = {
-        path for path in held.keys() - coloured.keys() if any(0 < _level(c) < _INDEX for c in held[path] - of_coloured)
+        path for path in held.keys() - coloured.keys() if any(0 < c & 255 < _INDEX for c in held[path] - of_coloured)
     }
     if coloured and len(odd) > len(coloured):
         few = f"{len(coloured)} hold colours (as {min(coloured)})"
@@ -120,9 +120,5 @@ def _colours_of(mask: MaskFile) -> set[int]:
         return set()  # the check names it
 
 
-def _level(colour: int) -> int:
-    return colour & 255
-
-
 def _is_grey(colour: int) -> bool:
-    return colour == _level(colour) * 0x010101
+    return colour == (colour & 255) * 0x010101

@@ -14,7 +14,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.datasets.masks import MaskLook, look_at_values
 from segcli.errors import FileProblem
 from segcli.io.images import Mask, colour_values, decode, read_whole
 
@@ -33,13 +32,9 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Polygon:
-    """Closed paths, filled by even-odd: a path within another one is a hole.
+    """Closed paths, filled by even-odd: a path within another one is a hole."""
 
-    Attributes:
-        paths: the bytes of each path's points, x and y in turn as float64: a quarter of what Python's floats take.
-    """
-
-    paths: tuple[bytes, ...]
+    paths: tuple[bytes, ...]  # x and y of their points in turn, as float64: a quarter of what Python's floats take
 
     @classmethod
     def of(cls, *paths: Points) -> Self:
@@ -61,21 +56,13 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Ellipse:
-    """An ellipse.
-
-    Attributes:
-        x: of its centre.
-        y: of its centre.
-        radius_x: half its width, before it is turned.
-        radius_y: half its height.
-        angle: degrees by which it is turned, clockwise as y points down.
-    """
+    """An ellipse about (x, y), which is turned about its centre."""
 
     x: float
     y: float
-    radius_x: float
+    radius_x: float  # half its width, before it is turned
     radius_y: float
-    angle: float = 0
+    angle: float = 0  # degrees, clockwise as y points down
 
     def __post_init__(self) -> None:
         if not all(isfinite(value) for value in (self.x, self.y, self.radius_x, self.radius_y, self.angle)):
@@ -95,23 +82,14 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Runs:
-    """A bitmap, as the lengths of its runs outside and inside in turn.
+    """A bitmap, as the lengths of its runs outside and inside in turn."""
 
-    Attributes:
-        counts: the bytes of the lengths as uint32, the first of which is outside.
-        left: column of its first pixel.
-        top: row of its first pixel.
-        width: its columns.
-        height: its rows.
-        by_columns: runs go down, column by column, instead of along the rows.
-    """
-
-    counts: bytes
-    left: int
+    counts: bytes  # the lengths as uint32, the first of which is outside
+    left: int  # column of its first pixel
     top: int
     width: int
     height: int
-    by_columns: bool = False
+    by_columns: bool = False  # runs go down, column by column, instead of along the rows
 
     @classmethod
     def of(
@@ -191,38 +169,23 @@ def _turned_box(x: float, y: float, along: float, across: float, cosine: float, 
 
 @dataclass(frozen=True)
 class DrawnObject:
-    """An annotated object.
-
-    Attributes:
-        shapes: what it covers, together.
-        value: its class index, or the ignore index.
-        instance: its number from 1; 0 where it is no single object.
-        segment: its number in a painting.
-    """
+    """An annotated object: shapes that cover it together, or a segment of a painting."""
 
     shapes: tuple[Shape, ...]
-    value: int
-    instance: int = 0
-    segment: int = 0
+    value: int  # its class index, or the ignore index
+    instance: int = 0  # its number from 1; 0 where it is no single object
+    segment: int = 0  # its number in the painting
 
 
 @dataclass(frozen=True)
 class DrawnMask:
-    """A mask drawn from an annotation file; the values are class indices.
+    """A mask drawn from an annotation file; the values are class indices."""
 
-    Attributes:
-        path: the annotation file.
-        image: what it calls the image.
-        size: height and width that it states; None where it states none.
-        objects: in drawing order, later ones over earlier ones.
-        ground: the value where nothing is drawn.
-    """
-
-    path: Path
-    image: str
-    size: tuple[int, int] | None
-    objects: tuple[DrawnObject, ...]
-    ground: int = 0
+    path: Path  # the annotation file
+    image: str  # what it calls the image
+    size: tuple[int, int] | None  # height and width that it states
+    objects: tuple[DrawnObject, ...]  # in drawing order, later ones over earlier ones
+    ground: int = 0  # the value where nothing is drawn
 
     def values(self, height: int, width: int) -> Mask:
         """Draws class indices: H×W, uint8 where they fit, else int32.
@@ -235,10 +198,6 @@ class DrawnMask:
     def instances(self, height: int, width: int) -> Mask | None:
         """Draws the numbers of the objects: H×W uint16, 0 where there is none; raises as `values` does."""
         return self._draw(np.zeros((height, width), np.uint16), lambda drawn: drawn.instance)
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Draws the mask and says what it holds; raises as `values` does."""
-        return look_at_values(self.values(height, width))
 
     def _draw(self, mask: Mask, value: Callable[[DrawnObject], int]) -> Mask:
         height, width = mask.shape
@@ -257,19 +216,12 @@ class DrawnMask:
 
 @dataclass(frozen=True)
 class PaintedMask:
-    """A mask whose colours are the numbers of segments: R + 256 G + 65536 B; the values are class indices.
+    """A mask whose colours are the numbers of segments: R + 256 G + 65536 B; the values are class indices."""
 
-    Attributes:
-        path: the PNG file.
-        annotations: the file that lists the segments.
-        objects: the segments.
-        ground: the value where there is none.
-    """
-
-    path: Path
-    annotations: Path
+    path: Path  # the PNG file
+    annotations: Path  # the file that lists the segments
     objects: tuple[DrawnObject, ...]
-    ground: int
+    ground: int  # the value where there is no segment
 
     def values(self, height: int, width: int) -> Mask:
         """Class indices as the file has them, whatever the image's size: H×W, uint8 where they fit, else int32.
@@ -283,13 +235,8 @@ class PaintedMask:
         """The objects, numbered from 1: H×W uint16; raises as `values` does."""
         return self._mapped(0, lambda drawn: drawn.instance).astype(np.uint16)
 
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads the file in full and says what it holds; raises as `values` does."""
-        read_whole(self.path)
-        return look_at_values(self.values(height, width))
-
     def _mapped(self, ground: int, value: Callable[[DrawnObject], int]) -> Mask:
-        colours = colour_values(decode(self.path).image)
+        colours = colour_values(decode(self.path, read_whole(self.path)).image)
         numbers = colours >> 16 | colours & 0xFF00 | (colours & 0xFF) << 16
         meanings = {0: ground, **{drawn.segment: value(drawn) for drawn in self.objects}}
         present, place = np.unique(numbers, return_inverse=True)

@@ -17,17 +17,11 @@ DEFAULT_RATIOS = (0.8, 0.2)
 
 @dataclass(frozen=True)
 class Dealt:
-    """A pair on the table.
-
-    Attributes:
-        pair: the pair.
-        classes: the classes that its mask holds.
-        content: what the image holds; pairs of the same content stay together.
-    """
+    """A pair on the table."""
 
     pair: Pair
-    classes: frozenset[int] = frozenset()
-    content: str = ""
+    classes: frozenset[int] = frozenset()  # that its mask holds
+    content: str = ""  # of its image; pairs of the same content stay together
 
 
 def deal(
@@ -160,11 +154,6 @@ def pick(pairs: Sequence[Pair], names: Mapping[str, Path]) -> dict[str, list[Pai
         if not splits.get(split):
             raise UsageError(f"--split-file {split}=FILE is missing; train and val are needed, test may be given")
     return splits
-
-
-def read_names(file: Path) -> list[str]:
-    """The first word of each line of a list; raises as `read_lines` does."""
-    return [line.split()[0] for line in read_lines(file)]
 
 
 def read_lines(file: Path) -> list[str]:

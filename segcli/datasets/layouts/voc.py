@@ -1,16 +1,15 @@
 """PASCAL VOC 2012: palette masks of 21 classes, splits named by ImageSets/Segmentation; SBD's masks where they are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from segcli.datasets.dataset import SPLITS
 from segcli.datasets.layouts.base import Finding, Options, Pair, Source, those_there
-from segcli.datasets.layouts.splits import read_names
-from segcli.datasets.masks import MaskFile, MaskLook, MaskSource, look_at_values, number_objects, objects_problem
+from segcli.datasets.layouts.splits import read_lines
+from segcli.datasets.masks import MaskFile, MaskSource, number_objects
 from segcli.errors import DataError, FileProblem
 from segcli.io.images import Mask
 from segcli.task import Task, voc_palette
@@ -45,18 +44,16 @@ def find(root: Path, options: Options) -> Source:
     else:
         raise DataError(f"{root} holds no VOCdevkit/VOC2012/ImageSets/Segmentation; give VOC's folder with --from")
     names = {split: _names(lists / f"{split}.txt") for split in SPLITS}
-    own = partial(_own_mask, home)
-    train: dict[str, MaskOf] = dict.fromkeys(names["train"], own)
+    masks: dict[str, dict[str, MaskSource]] = {
+        split: {name: _own_mask(home, name) for name in names[split]} for split in ("train", "val")
+    }
     if options.variant != "standard":
-        train = {**_augmented(root, home, names["val"], options.variant == "augmented"), **train}
-    parts = {"train": _paired(root, home, train), "val": _paired(root, home, dict.fromkeys(names["val"], own))}
+        masks["train"] = _augmented(root, home, names["val"], options.variant == "augmented") | masks["train"]
+    parts = {split: _paired(root, home, of_split) for split, of_split in masks.items()}
     images = [(name, home / "JPEGImages" / f"{name}.jpg") for name in names["test"]]  # the masks of test are secret
     parts["test"] = [Pair(name, image, None) for name, image in images if image.is_file()], []
     splits, findings = those_there(root, parts, "ImageSets/Segmentation lists the images of each")
     return Source("voc", str(root), splits, Task.of(CLASSES, voc_palette(len(CLASSES))), findings=findings)
-
-
-MaskOf = Callable[[str], MaskSource]
 
 
 def _own_mask(home: Path, name: str) -> MaskFile:
@@ -65,15 +62,15 @@ def _own_mask(home: Path, name: str) -> MaskFile:
     return MaskFile(path, instance_path=objects if objects.is_file() else None, instance_values=_OBJECTS)
 
 
-def _augmented(root: Path, home: Path, val: Sequence[str], needed: bool) -> dict[str, MaskOf]:
-    """By name of a further image to train on, what gives its mask."""
+def _augmented(root: Path, home: Path, val: Sequence[str], needed: bool) -> dict[str, MaskSource]:
+    """By name of a further image to train on, its mask."""
     masks, names = home / "SegmentationClassAug", home / "ImageSets" / "Segmentation" / "trainaug.txt"
     if masks.is_dir() and names.is_file():
-        return dict.fromkeys(_names(names), lambda name: MaskFile(masks / f"{name}.png"))
+        return {name: MaskFile(masks / f"{name}.png") for name in _names(names)}
     sbd = next((path for path in _sbd_homes(root, home) if (path / "cls").is_dir()), None)
     if sbd is not None:
-        known = [name for part in ("train", "val") for name in _names(sbd / f"{part}.txt") if name not in set(val)]
-        return dict.fromkeys(known, lambda name: SbdMask(sbd / "cls" / f"{name}.mat"))
+        known = {name for part in ("train", "val") for name in _names(sbd / f"{part}.txt")}
+        return {name: SbdMask(sbd / "cls" / f"{name}.mat") for name in known.difference(val)}
     if needed:
         raise DataError(
             f"{root} holds neither SegmentationClassAug with its trainaug.txt nor benchmark_RELEASE/dataset; add one "
@@ -88,17 +85,16 @@ def _sbd_homes(root: Path, home: Path) -> list[Path]:
 
 def _names(path: Path) -> list[str]:
     """The names of a list, where it is there; the lists of SegmentationClassAug hold paths."""
-    return [Path(name).stem for name in read_names(path)] if path.is_file() else []
+    return [Path(line.split()[0]).stem for line in read_lines(path)] if path.is_file() else []
 
 
-def _paired(root: Path, home: Path, mask_of: Mapping[str, MaskOf]) -> tuple[list[Pair], list[Finding]]:
+def _paired(root: Path, home: Path, masks: Mapping[str, MaskSource]) -> tuple[list[Pair], list[Finding]]:
     """The pairs of which both files are there; what is missing of others is found."""
     folders = [home / "JPEGImages", *(path / "img" for path in _sbd_homes(root, home))]
     pairs, findings = [], []
-    for name in sorted(mask_of):
-        images = [folder / f"{name}.jpg" for folder in folders]
+    for name in sorted(masks):
+        mask, images = masks[name], [folder / f"{name}.jpg" for folder in folders]
         image = next((path for path in images if path.is_file()), images[0])
-        mask = mask_of[name](name)
         missing = [file for file in (image, mask.path) if not file.is_file()]
         if missing:
             findings.append(Finding("missing", missing[0], f"{missing[0]}: no such file, but a list names {name}"))
@@ -127,11 +123,6 @@ class SbdMask:
         """The objects, numbered from 1."""
         path = self.instance_path
         return number_objects(_read_mat(path, "GTinst"), *_OBJECTS) if path else None
-
-    def look(self, height: int, width: int) -> MaskLook:
-        """Reads it in full and says what it holds."""
-        values = self.values(height, width)
-        return look_at_values(values, objects_problem(self, values.shape[0], values.shape[1]))
 
 
 def _read_mat(path: Path, key: str) -> Mask:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segcli.components.class_weights import ClassFigures
@@ -16,7 +16,7 @@ from segcli.datasets.layouts.pairing import list_images, match_pairs, with_objec
 from segcli.errors import ConfigError, DataError, SegError
 from segcli.io.files import write_text
 from segcli.task import Task
-from segcli.yamlfile import read_yaml
+from segcli.yamlfile import dump_yaml, read_yaml
 
 DESCRIPTION, FILES = "dataset.yml", "files.tsv"
 FORMAT = 2
@@ -37,8 +37,9 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     task = description.task
     value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
     task = replace(task, ignore_index=task.ignore_index if ignore_index is None else ignore_index)
-    encoding = MaskEncoding(task, value_map)
-    splits = {split: as_samples(pairs, encoding) for split, pairs in description.pairs(root).items()}
+    pairs, findings = description.find_pairs(root)
+    refuse_errors(findings, check_command(root))
+    splits = {split: as_samples(items, MaskEncoding(task, value_map)) for split, items in pairs.items()}
     digest, remarks = description.fingerprint, []
     manifest = Manifest.read(root)
     changed = manifest.refresh(root)
@@ -77,14 +78,7 @@ def prepared_source(root: Path) -> Source:
         DataError: if the description is missing or damaged.
     """
     description = Description.read(root)
-    findings: list[Finding] = []
-    splits: dict[str, list[Pair]] = {}
-    for split, number in description.counts.items():
-        splits[split], alone = _pairs_of(root, split, split in description.figures)
-        findings += alone
-        if len(splits[split]) + len(alone) < number:
-            message = f"{root} has {len(splits[split])} {split} pairs, but its {DESCRIPTION} says {number}"
-            findings.append(Finding("missing", root / DESCRIPTION, message))
+    splits, findings = description.find_pairs(root)
     masks = [root / "masks" / f"{name}.png" for name in description.guessed]
     findings += [Finding("guessed-mask", path, f"{path}: odd values in it were mended by a guess") for path in masks]
     changed = Manifest.read(root).refresh(root)
@@ -106,6 +100,7 @@ class Description:
     fingerprint: str
     categories: Mapping[str, Sequence[str]]
     guessed: Sequence[str]
+    source: str  # where the data came from
 
     @classmethod
     def read(cls, root: Path) -> "Description":
@@ -128,48 +123,59 @@ class Description:
                 str(values["fingerprint"]),
                 values.get("categories", {}),
                 [str(name) for name in values.get("guessed", ())],
+                str(values.get("source")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no description of a dataset ({error!r}); prepare it again") from None
 
-    def pairs(self, root: Path) -> dict[str, list[Pair]]:
-        """The pairs of each split; raises DataError where they are not as many as were written."""
-        splits = {}
+    def write(self, root: Path) -> None:
+        """Writes it; categories and guessed masks are left out where there are none."""
+        splits = {
+            split: {"images": number, **(asdict(self.figures[split]) if split in self.figures else {})}
+            for split, number in self.counts.items()
+        }
+        categories = {name: [*classes] for name, classes in self.categories.items()}
+        values = {
+            "format": FORMAT,
+            "name": self.name,
+            **self.task.to_json(),
+            **({"categories": categories} if categories else {}),
+            **({"guessed": [*self.guessed]} if self.guessed else {}),
+            "splits": splits,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+        }
+        write_text(root / DESCRIPTION, dump_yaml(values))
+
+    def find_pairs(self, root: Path) -> tuple[dict[str, list[Pair]], list[Finding]]:
+        """The pairs of each split, and what is wrong with them: files that stand alone, not as many as were written."""
+        splits: dict[str, list[Pair]] = {}
+        findings: list[Finding] = []
         for split, number in self.counts.items():
-            pairs, findings = _pairs_of(root, split, split in self.figures)
-            refuse_errors(findings, check_command(root))
-            if len(pairs) != number:
-                raise DataError(
-                    f"{root} has {len(pairs)} {split} pairs, but {root / DESCRIPTION} says {number}; prepare it again"
-                )
-            splits[split] = pairs
-        return splits
+            splits[split], alone = _pairs_of(root, split, split in self.figures)
+            findings += alone
+            if len(splits[split]) + len(alone) != number:
+                held = f"{root} has {len(splits[split])} {split} pairs, but {root / DESCRIPTION} says {number}"
+                findings.append(Finding("missing", root / DESCRIPTION, f"{held}; prepare it again"))
+        return splits, findings
 
 
 def _pairs_of(root: Path, split: str, with_masks: bool) -> tuple[list[Pair], list[Finding]]:
     if not with_masks:
         return list_images(root / "images" / split)
     pairs, findings = match_pairs(root / "images" / split, root / "masks" / split)
-    return with_objects(pairs, lambda pair: root / "instances" / split / f"{pair.name}.png"), findings
+    return with_objects(pairs, lambda name, _: root / "instances" / split / f"{name}.png"), findings
 
 
 @dataclass(frozen=True)
 class FileRow:
-    """A file.
+    """A file."""
 
-    Attributes:
-        path: below the dataset's folder, with forward slashes.
-        size: in bytes.
-        mtime_ns: when it was changed last, as its file system says.
-        sha256: of its content, as hexadecimal digits.
-        classes: those that a mask holds; None where it is none, or was prepared before they were written down.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    classes: tuple[int, ...] | None = None
+    path: str  # below the dataset's folder, with forward slashes
+    size: int  # in bytes
+    mtime_ns: int  # when it was changed last, as its file system says
+    sha256: str  # of its content, as hexadecimal digits
+    classes: tuple[int, ...] | None = None  # of a mask, those that it holds, where that was written down
 
     @classmethod
     def of(cls, line: str) -> "FileRow":
@@ -202,11 +208,7 @@ def row_of(path: Path, folder: Path, sha256: str | None = None) -> FileRow:
 
 
 class Manifest:
-    """The files of a prepared dataset.
-
-    Args:
-        rows: a row a file.
-    """
+    """The files of a prepared dataset, a row each."""
 
     def __init__(self, rows: Sequence[FileRow]) -> None:
         self.rows = list(rows)

@@ -16,19 +16,12 @@ from segcli.parallel import Progress, silent
 
 @dataclass(frozen=True)
 class Mended:
-    """What was written.
-
-    Attributes:
-        folder: the mended copy.
-        kept: pairs in it.
-        changed: files in it that were mended, with what was done.
-        left_out: files that are not in it, with the reason.
-    """
+    """What was written."""
 
     folder: Path
-    kept: int
-    changed: Mapping[str, str]
-    left_out: Mapping[str, str]
+    kept: int  # pairs
+    changed: Mapping[str, str]  # files that were mended, with what was done
+    left_out: Mapping[str, str]  # files that are not in it, with the reason
 
     def to_json(self) -> dict[str, Any]:
         """The values as JSON has them."""
@@ -36,12 +29,7 @@ class Mended:
 
 
 def write_mended(report: Report, target: Path, progress: Progress = silent) -> Mended:
-    """Writes what can be used of a dataset, mended, as a prepared dataset.
-
-    Args:
-        report: of a check.
-        target: where to write.
-        progress: told of each pair.
+    """Writes what can be used of a dataset that was checked, mended, as a prepared dataset.
 
     Raises:
         UsageError: if the target lies in the source, or the source in the target.

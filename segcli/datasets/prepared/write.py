@@ -5,37 +5,27 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from segcli.datasets.check.judge import Survey, survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look, LookCache, files_of, look_closely
+from segcli.datasets.check.scan import LookCache, Seen, files_of, seen_pairs
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.datasets.layouts.base import UNDEALT, Finding, Options, Pair, Source
 from segcli.datasets.layouts.pairing import is_plain
-from segcli.datasets.masks import MaskLook
-from segcli.datasets.prepared.format import (
-    DESCRIPTION,
-    FILES,
-    FORMAT,
-    Description,
-    FileRow,
-    Manifest,
-    open_prepared,
-    row_of,
-)
+from segcli.datasets.prepared.format import DESCRIPTION, FILES, Description, FileRow, Manifest, open_prepared, row_of
 from segcli.errors import DataError, FileProblem, UsageError
-from segcli.io.files import going_on_in, write_text
+from segcli.io.files import going_on_in
 from segcli.io.images import Mask, encode_mask, write_image
 from segcli.parallel import Progress, each, silent
 from segcli.task import default_ignore_index
-from segcli.yamlfile import dump_yaml, read_yaml
 
 Linking = Literal["any", "hard", "none"]
 
@@ -45,15 +35,10 @@ _NO_TIME = 315532800  # 1980, for masks that come from no file
 
 @dataclass(frozen=True)
 class Preparation:
-    """What `prepare` made.
-
-    Attributes:
-        dataset: the prepared dataset.
-        findings: what was found that is no error.
-    """
+    """What `prepare` made."""
 
     dataset: Dataset
-    findings: Sequence[Finding]
+    findings: Sequence[Finding]  # those that are no errors
 
 
 def prepare(
@@ -84,12 +69,8 @@ def prepare(
         DataError: if the target is another folder with files in it, or a pair is wrong.
     """
     _refuse_to_replace(target, Path(source.origin), overwrite)
-    memory = LookCache(source)
     with going_on_in(target) as folder:
-        if source.task is not None and UNDEALT not in source.splits:  # what the values mean is known before any look
-            known = MaskEncoding(source.task, source.value_map, source.colours)
-            _write(source, _PairWriter(folder, _standard(known), linking), memory, progress)
-        found = survey(source, options, progress, memory)
+        found = survey(source, options, progress, LookCache(source))
         # The same image in two splits spoils figures, but the official splits of a dataset are what they are.
         refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
         if UNDEALT in found.source.splits:
@@ -97,10 +78,10 @@ def prepare(
                 f"{source.origin} holds too few pairs to deal to train and val; name them with --split-file"
             )
         found = replace(found, encoding=_standard(found.settled()))
-        manifest = Manifest(_write(found.source, _PairWriter(folder, found.settled(), linking), memory, progress))
+        manifest = Manifest(_write(found, _PairWriter(folder, found.settled(), linking), progress))
         _remove_strays(folder, {row.path for row in manifest.rows})
         manifest.write(folder)
-        write_text(folder / DESCRIPTION, dump_yaml(_describe(found, manifest)))
+        _described(found, manifest.fingerprint()).write(folder)
         open_prepared(folder)  # what cannot be opened takes no other dataset's place
         (folder / _DONE).unlink()
     return Preparation(open_prepared(target), found.findings)
@@ -124,9 +105,9 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
         return
     try:
         listed = {row.path for row in Manifest.read(target).rows}
-        Description.read(target)
+        before = Description.read(target).source
     except (DataError, OSError):
-        listed = set()
+        listed, before = set(), ""
     own = {*listed, DESCRIPTION, FILES}
     others = (path for path in target.rglob("*") if not path.is_dir() and path.name not in {".DS_Store", "Thumbs.db"})
     strange = next((path for path in others if path.relative_to(target).as_posix() not in own), None)
@@ -134,7 +115,6 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
-    before = str(read_yaml(target / DESCRIPTION).values.get("source"))
     if not overwrite and _place(before) != _place(origin):
         raise UsageError(
             f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
@@ -147,66 +127,37 @@ def _place(origin: Path | str) -> str:
     return re.sub(r"(/[0-9a-f]{12})-[0-9a-f]{12}/", r"\1/", Path(origin).resolve().as_posix())
 
 
-@dataclass(frozen=True)
-class _Job:
-    split: str
-    item: Pair | Sample
-    look: Look | None
-
-    @property
-    def stem(self) -> str:
-        return f"{self.split}/{self.item.name}"
-
-
-def _write(source: Source, writer: "_PairWriter", memory: LookCache, progress: Progress) -> list[FileRow]:
-    """Writes every pair that no earlier attempt has written, but for those that are wrong; gives all files.
-
-    Pairs that nobody has looked at yet are looked at in the same pass.
-    """
-    jobs = [_Job(split, item, memory.get(item)) for split, items in source.splits.items() for item in items]
-    _check_names(jobs)
+def _write(found: Survey, writer: "_PairWriter", progress: Progress) -> list[FileRow]:
+    """Writes every pair that no earlier attempt has written; gives all files."""
+    pairs = seen_pairs(found.source, found.looks)
+    _check_names(pairs)
     done = dict(_read_done(writer.folder))
-    waiting = [job for job in jobs if writer.key(job) not in done]
-    rows = [row for job in jobs for row in done.get(writer.key(job), ())]
-    what = "writing" if all(job.look for job in waiting) else "checking and writing"
+    waiting = [seen for seen in pairs if writer.key(seen) not in done]
+    rows = [row for seen in pairs for row in done.get(writer.key(seen), ())]
     with (writer.folder / _DONE).open("a", encoding="utf-8") as journal:
-        for job, (look, written) in zip(waiting, each(writer.write, waiting, what, progress), strict=True):
-            memory.put(job.item, look)
+        for seen, written in zip(waiting, each(writer.write, waiting, "writing", progress), strict=True):
             rows += written
-            if written:
-                lines = [row.line() for row in written]
-                journal.write(json.dumps([writer.key(replace(job, look=look)), lines]) + "\n")
-                journal.flush()
+            journal.write(json.dumps([writer.key(seen), [row.line() for row in written]]) + "\n")
+            journal.flush()
     return sorted(rows, key=lambda row: row.path)
 
 
-def _check_names(jobs: Sequence[_Job]) -> None:
+def _check_names(pairs: Sequence[Seen]) -> None:
     """Raises DataError where a pair's name cannot be listed, or two of a split would be written to the same files."""
-    first: dict[str, _Job] = {}
-    for job in jobs:
-        if not is_plain(job.item.name):
-            raise DataError(f"{job.item.name!r} ({job.split}) is not named in UTF-8, or is hidden; rename it")
-        if first.setdefault(job.stem, job) is not job:
-            raise DataError(f"two {job.split} images are called {job.item.name}; rename one")
+    names = Counter(seen.name for seen in pairs)
+    for seen in pairs:
+        if not is_plain(seen.item.name):
+            raise DataError(f"{seen.item.name!r} ({seen.split}) is not named in UTF-8, or is hidden; rename it")
+        if names[seen.name] > 1:
+            raise DataError(f"two {seen.split} images are called {seen.item.name}; rename one")
 
 
-def _describe(found: Survey, manifest: Manifest) -> dict[str, Any]:
-    source, encoding, figures = found.source, found.settled(), found.class_figures()
-    splits = {
-        split: {"images": len(items), **(asdict(figures[split]) if split in figures else {})}
-        for split, items in source.splits.items()
-    }
-    categories = {name: list(classes) for name, classes in source.categories.items()}
-    return {
-        "format": FORMAT,
-        "name": source.name,
-        **encoding.task.to_json(),
-        **({"categories": categories} if categories else {}),
-        **({"guessed": list(source.guessed)} if source.guessed else {}),
-        "splits": splits,
-        "source": source.origin,
-        "fingerprint": manifest.fingerprint(),
-    }
+def _described(found: Survey, fingerprint: str) -> Description:
+    source, task, figures = found.source, found.settled().task, found.class_figures()
+    counts = {split: len(items) for split, items in source.splits.items()}
+    return Description(
+        source.name, task, counts, figures, fingerprint, source.categories, source.guessed, source.origin
+    )
 
 
 def _read_done(folder: Path) -> Iterator[tuple[str, list[FileRow]]]:
@@ -237,62 +188,56 @@ class _PairWriter:
     encoding: MaskEncoding
     linking: Linking
 
-    def key(self, job: _Job) -> str:
-        """What the written files depend on; empty where nobody has looked yet."""
-        return f"{job.stem} {job.look.image_digest} {job.look.mask_digest} {self._settings}" if job.look else ""
+    def key(self, seen: Seen) -> str:
+        """What the written files depend on."""
+        return f"{seen.name} {seen.look.image_digest} {seen.look.mask_digest} {self._settings}"
 
     @cached_property
     def _settings(self) -> str:
         encoding = (self.encoding.task.to_json(), sorted(self.encoding.value_map.items()), self.encoding.colours)
         return hashlib.sha256(repr((encoding, self.linking)).encode()).hexdigest()
 
-    def write(self, job: _Job) -> tuple[Look, list[FileRow]]:
-        """Looks at a pair, unless that was done, and writes it, if nothing is wrong with it; gives the files written.
+    def write(self, seen: Seen) -> list[FileRow]:
+        """Writes a pair; gives the files written.
 
         Raises:
             FileProblem: if a file of the pair is gone.
         """
-        look, seen = (job.look, None) if job.look else look_closely(job.item)
-        if look.broken or any(self.encoding.meaning(value) is None for value in look.values or ()):
-            return look, []
-        job = replace(job, look=look)
         try:
-            if isinstance(job.item, Pair):
-                return look, list(self._write_pair(job, job.item, look, seen))
-            return look, list(self._write_made(job, job.item, look))
+            item = seen.item
+            return list(self._write_pair(seen, item) if isinstance(item, Pair) else self._write_made(seen, item))
         except OSError:
-            for path in files_of(job.item):
+            for path in files_of(seen.item):
                 if not path.exists():
                     raise FileProblem(f"{path} was there and is gone; put it back, and go on", "missing") from None
             raise
 
-    def _write_made(self, job: _Job, item: Sample, look: Look) -> Iterator[FileRow]:
-        image, mask = item.read()
-        path = self.folder / "images" / f"{job.stem}.png"
+    def _write_made(self, seen: Seen, sample: Sample) -> Iterator[FileRow]:
+        image, mask = sample.read()
+        path = self.folder / "images" / f"{seen.name}.png"
         write_image(path, image)
         os.utime(path, (_NO_TIME, _NO_TIME))
         yield row_of(path, self.folder)
-        yield self._write_mask(job, mask, look, None)
+        yield self._write_mask(seen, mask, None)
 
-    def _write_pair(self, job: _Job, pair: Pair, look: Look, seen: MaskLook | None) -> Iterator[FileRow]:
-        path = self.folder / "images" / f"{job.stem}{pair.image.suffix.lower()}"
+    def _write_pair(self, seen: Seen, pair: Pair) -> Iterator[FileRow]:
+        path = self.folder / "images" / f"{seen.name}{pair.image.suffix.lower()}"
         _link(pair.image, path, self.linking)
-        yield row_of(path, self.folder, look.image_digest)
-        if pair.mask is None or look.size is None:
+        yield row_of(path, self.folder, seen.look.image_digest)
+        if pair.mask is None or seen.look.size is None:
             return
-        values = seen.pixels() if seen else pair.mask.values(*look.size)
-        mask = self.encoding.encode(values, pair.mask.path)
-        yield self._write_mask(job, mask, look, pair.mask.path)
+        mask = self.encoding.encode(pair.mask.values(*seen.look.size), pair.mask.path)
+        yield self._write_mask(seen, mask, pair.mask.path)
         instances = pair.mask.instances(mask.shape[0], mask.shape[1])
         if instances is not None:
-            yield self._write_png("instances", job, encode_mask(instances, deep=True), pair.mask.path)
+            yield self._write_png("instances", seen, encode_mask(instances, deep=True), pair.mask.path)
 
-    def _write_mask(self, job: _Job, mask: Mask, look: Look, source: Path | None) -> FileRow:
-        row = self._write_png("masks", job, encode_mask(mask, self.encoding.task.palette), source)
-        return replace(row, classes=self.encoding.classes_among(look.values or {}))
+    def _write_mask(self, seen: Seen, mask: Mask, source: Path | None) -> FileRow:
+        row = self._write_png("masks", seen, encode_mask(mask, self.encoding.task.palette), source)
+        return replace(row, classes=self.encoding.classes_among(seen.look.values or {}))
 
-    def _write_png(self, kind: str, job: _Job, content: bytes, source: Path | None) -> FileRow:
-        path = self.folder / kind / f"{job.stem}.png"
+    def _write_png(self, kind: str, seen: Seen, content: bytes, source: Path | None) -> FileRow:
+        path = self.folder / kind / f"{seen.name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)  # in a folder that is not in its place yet; a torn file stands in no journal
         # A converted mask keeps its source's time, so that preparing again gives the same folder.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from segcli.components.class_weights import ClassFigures, class_weights
 from segcli.datasets.check.judge import Survey
 from segcli.datasets.check.kinds import refuse_errors
-from segcli.datasets.check.scan import Look
 from segcli.datasets.dataset import Sample
 from segcli.datasets.encoding import MaskEncoding
 from segcli.errors import DataError
@@ -26,45 +25,31 @@ OBJECT_SIDES = (8, 16, 32, 64, 128, 256)
 
 NUM_EXAMPLES = 4
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height."""
+
 
 @dataclass(frozen=True)
 class Example:
-    """Where a class shows well.
-
-    Attributes:
-        split: its split.
-        place: index of the sample in its split.
-        name: of the sample.
-        box: left, top, width and height of the largest object.
-        area: its pixels.
-    """
+    """A sample in which a class shows well, and the largest object of it there."""
 
     split: str
-    place: int
+    place: int  # index of the sample in its split
     name: str
-    box: tuple[int, int, int, int]
-    area: int
+    box: Box  # of the object
+    area: int  # its pixels
 
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """Figures of a split.
+    """Figures of a split."""
 
-    Attributes:
-        sizes: images by (height, width).
-        mean: of red, green and blue, 0…1.
-        std: likewise, over all pixels.
-        classes: how often each class occurs; None where the split has no masks.
-        objects: by class, connected regions (8 neighbours) by size: the bins between OBJECT_SIDES.
-        ignored: pixels that are ignored.
-    """
-
-    sizes: Mapping[tuple[int, int], int]
-    mean: tuple[float, ...]
+    sizes: Mapping[tuple[int, int], int]  # images by (height, width)
+    mean: tuple[float, ...]  # of red, green and blue over all pixels, 0…1
     std: tuple[float, ...]
-    classes: ClassFigures | None
-    objects: Sequence[Sequence[int]]
-    ignored: int
+    classes: ClassFigures | None  # None where the split has no masks
+    objects: Sequence[Sequence[int]]  # by class, connected regions (8 neighbours) in each bin between OBJECT_SIDES
+    ignored: int  # pixels
 
     @property
     def images(self) -> int:
@@ -103,21 +88,13 @@ class SplitFigures:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Figures of a dataset.
-
-    Attributes:
-        name: of the dataset.
-        task: its classes.
-        splits: figures by split.
-        examples: by class, where it shows well.
-        samples: by split, to draw the examples from.
-    """
+    """Figures of a dataset."""
 
     name: str
     task: Task
     splits: Mapping[str, SplitFigures]
-    examples: Sequence[Sequence[Example]]
-    samples: Mapping[str, Sequence[Sample]]
+    examples: Sequence[Sequence[Example]]  # by class
+    samples: Mapping[str, Sequence[Sample]]  # by split, to draw the examples from
 
     def class_weights(self) -> dict[str, list[float]]:
         """The weights of the classes by two rules of the losses, from the training images."""
@@ -138,13 +115,8 @@ class Statistics:
 def measure(found: Survey, progress: Progress = silent, where_to_look: str = "seg dataset check") -> Statistics:
     """Measures a dataset that has been looked at; every file is read once more.
 
-    Args:
-        found: the dataset.
-        progress: told of each sample.
-        where_to_look: the command that lists all findings.
-
     Raises:
-        DataError: if something is wrong with it.
+        DataError: if something is wrong with it, with the command that lists it all.
     """
     refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), where_to_look)
     encoding, samples, figures = found.settled(), found.samples(), found.class_figures()
@@ -161,27 +133,19 @@ def measure(found: Survey, progress: Progress = silent, where_to_look: str = "se
                 objects[index] += bins
                 shown = [*examples[index], Example(split, place, items[place].name, box, area)]
                 examples[index] = sorted(shown, key=lambda example: -example.area)[:NUM_EXAMPLES]
-        splits[split] = _figures(found.looks[split], encoding, channels, objects, figures.get(split))
+        looks = found.looks[split]
+        sizes = Counter(look.size for look in looks if look.size)
+        ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
+        mean, std = _moments(channels, sum(height * width * number for (height, width), number in sizes.items()))
+        in_order = dict(sizes.most_common())
+        splits[split] = SplitFigures(in_order, mean, std, figures.get(split), objects.tolist(), ignored)
     return Statistics(found.source.name, encoding.task, splits, examples, samples)
 
 
-def _figures(
-    looks: Sequence[Look],
-    encoding: MaskEncoding,
-    channels: NDArray[np.float64],
-    objects: NDArray[np.int64],
-    classes: ClassFigures | None,
-) -> SplitFigures:
-    sizes = Counter(look.size for look in looks if look.size)
-    mean, square = channels / max(sum(height * width * count for (height, width), count in sizes.items()), 1)
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    ignored = sum(encoding.count_ignored(look.values or {}) for look in looks)
-    by_number = dict(sizes.most_common())
-    return SplitFigures(by_number, tuple(mean.tolist()), tuple(std.tolist()), classes, objects.tolist(), ignored)
-
-
-Box = tuple[int, int, int, int]
-"""Left, top, width and height."""
+def _moments(sums: NDArray[np.float64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the channels, from their sums and the sums of their squares (2×3)."""
+    mean, square = sums / max(pixels, 1)
+    return tuple(mean.tolist()), tuple(np.sqrt(np.maximum(square - mean**2, 0)).tolist())
 
 
 def _measure(

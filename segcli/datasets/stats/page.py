@@ -1,7 +1,6 @@
 """The figures of a dataset as one HTML page, pictures included."""
 
 import base64
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,10 @@ def _content(statistics: Statistics) -> dict[str, Any]:
     splits = statistics.splits
     most = {split: max(figures.shares() or [0]) or 1 for split, figures in splits.items()}
     weights = statistics.class_weights().values()
-    classes = []
+    bins, classes = _bin_names(), []
+    shown = 2 if statistics.task.num_classes > _MANY_CLASSES else None
     for index, name in enumerate(statistics.task.classes):
-        objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(_NUM_BINS)]
+        objects = [sum(figures.objects[index][place] for figures in splits.values()) for place in range(len(bins))]
         classes.append({
             "name": name,
             "colour": "#{:02x}{:02x}{:02x}".format(*statistics.task.palette[index]),
@@ -46,22 +46,15 @@ def _content(statistics: Statistics) -> dict[str, Any]:
             "objects": {
                 "number": sum(objects), "bins": objects, "bars": [count / max(*objects, 1) for count in objects],
             },
-            "examples": [_picture(statistics, example, index) for example in _few(statistics, index)],
+            "examples": [_picture(statistics, example, index) for example in statistics.examples[index][:shown]],
         })  # fmt: skip
     return {
         "name": statistics.name,
         "classes": classes,
         "splits": [{"name": split, **_summary(statistics, split)} for split in splits],
         "masked": [split for split, figures in splits.items() if figures.pixels is not None],
-        "bins": _bin_names(),
+        "bins": bins,
     }
-
-
-_NUM_BINS = len(OBJECT_SIDES) + 1
-
-
-def _few(statistics: Statistics, index: int) -> Sequence[Example]:
-    return statistics.examples[index][: 2 if statistics.task.num_classes > _MANY_CLASSES else None]
 
 
 def _bin_names() -> list[str]:

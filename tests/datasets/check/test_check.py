@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,8 +183,9 @@ def test_nothing_but_the_damage_is_found(damaged: Path, report: Report) -> None:
 
 
 def test_each_damage_alone_is_found_alone(tmp_path: Path) -> None:
+    clean = write_clean(tmp_path / "clean", train=23, val=4)
     for place, (kind, file, damage) in enumerate(DAMAGES):
-        root = write_clean(tmp_path / str(place), train=23, val=4)
+        root = shutil.copytree(clean, tmp_path / str(place))
         damage(root, root / file)
         kinds = {item[0] for item in found(check(open_source(root)))}
         assert kinds == {kind}, (kind, file)

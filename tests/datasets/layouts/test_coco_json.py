@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 from segcli.datasets.layouts.base import UNDEALT, Options, Pair, Source
 from segcli.datasets.layouts.coco_json import find
 from segcli.datasets.layouts.rasterise import run_lengths
+from segcli.datasets.masks import look_at_mask
 from segcli.errors import DataError, UsageError
 from segcli.task import Task
 
@@ -390,7 +391,7 @@ def test_panoptic_masks_are_read(tmp_path: Path, masks: str) -> None:
     assert numbers(source)[3] == [number for _, number in PAINTED.values()] + [0] * 5
     mask = pair_of(source).mask
     assert mask is not None
-    look = mask.look(HEIGHT, WIDTH)
+    look = look_at_mask(mask, HEIGHT, WIDTH)
     assert (look.size, look.values) == ((HEIGHT, WIDTH), {0: 16, 1: 8, 2: 8, 255: 48})
     assert pickle.loads(pickle.dumps(source.splits)) == source.splits
 
@@ -405,7 +406,7 @@ def test_panoptic_masks_that_are_wrong_are_refused(tmp_path: Path) -> None:
     content[-13] ^= 1  # the checksum of the pixels
     mask.path.write_bytes(content)
     with pytest.raises(DataError, match=r"a.png is damaged"):
-        mask.look(HEIGHT, WIDTH)
+        mask.values(HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ def test_every_class_and_the_ignored_border_occur() -> None:
 
 
 def test_colour_alone_does_not_tell_the_classes() -> None:
-    """A logistic regression on RGB, fitted by gradient descent on balanced classes, stays far below 0.6."""
+    """A logistic regression on RGB of every 17th pixel, by gradient descent on balanced classes, stays far below 0.6."""
     data = dataset()
 
     def pixels(split: str, number: int) -> tuple[np.ndarray, np.ndarray]:
         pairs = [sample.read() for sample in data.splits[split][:number]]
-        image = np.concatenate([image.reshape(-1, 3) for image, _ in pairs]) / 127.5 - 1
-        mask = np.concatenate([mask.ravel() for _, mask in pairs])
+        image = np.concatenate([image.reshape(-1, 3)[::17] for image, _ in pairs]) / 127.5 - 1
+        mask = np.concatenate([mask.ravel()[::17] for _, mask in pairs])
         return np.c_[image, np.ones(len(image))][mask != 255], mask[mask != 255]
 
     x, y = pixels("train", 100)
