@@ -3,16 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from segcli.components.class_weights import ClassFigures
-from segcli.datasets.prepared.format import DESCRIPTION, FORMAT, FileRow, Manifest, row_of
+from segcli.datasets.prepared.format import Description, FileRow, Manifest, row_of
 from segcli.engine.prediction.sinks.areas import count_pixels
 from segcli.engine.prediction.sinks.base import Plan, Prediction, Record, Records
-from segcli.io.files import write_text
 from segcli.io.images import SUFFIXES, encode_mask, encode_png
-from segcli.yamlfile import dump_yaml
 
 _SPLIT = "train"
 
@@ -54,16 +52,10 @@ class PseudoLabels:
         if not manifest.rows:
             return []
         manifest.write(self.root)
-        figures = ClassFigures.of([record["pixels"] for record in records()])
-        description = {
-            "format": FORMAT,
-            "name": self.root.resolve().parent.name,
-            **self.plan.task.to_json(),
-            "splits": {_SPLIT: {"images": len(manifest.rows) // 2, **asdict(figures)}},
-            "source": self.plan.model,
-            "fingerprint": manifest.fingerprint(),
-        }
-        write_text(self.root / DESCRIPTION, dump_yaml(description))
+        name, counts = self.root.resolve().parent.name, {_SPLIT: len(manifest.rows) // 2}
+        figures = {_SPLIT: ClassFigures.of([record["pixels"] for record in records()])}
+        task, fingerprint = self.plan.task, manifest.fingerprint()
+        Description(name, task, counts, figures, fingerprint, {}, (), self.plan.model).write(self.root)
         return [self.root]
 
     def _rows(self, records: Records) -> Iterator[FileRow]:
