@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +40,25 @@ def escape(text: str) -> str:
     return escape(text)
 
 
+_STYLES = {
+    "remark": "bold magenta",
+    "good": "bold green",
+    "bad": "bold red",
+    "progress.elapsed": "none",
+    "progress.remaining": "none",
+    "progress.download": "none",
+}
+"""What can be read on dark and light backgrounds alike, unlike yellow, white, pale colours and Rich's own bars."""
+
+
 def console_on(stderr: bool) -> "Console":
     """A console on the stream as it is now; off a terminal, lines are never wrapped or cut."""
     from rich.console import Console  # rich takes a third of the time of `seg --help`, which needs none of it
+    from rich.theme import Theme
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty(), theme=Theme(_STYLES))
 
 
 def error(problem: SegError) -> None:
@@ -66,7 +78,7 @@ def error(problem: SegError) -> None:
 
 def note(text: str) -> None:
     """Prints a remark."""
-    console_on(stderr=True).print(f"[dim]{escape(text)}[/]")
+    console_on(stderr=True).print(escape(text))
 
 
 def out(text: str) -> None:
@@ -82,7 +94,7 @@ def as_json(values: Any) -> None:
 def next_steps(*commands: str) -> None:
     """Prints what a user would likely do now."""
     console = console_on(stderr=True)
-    console.print("[dim]next:[/]")
+    console.print("[bold]next:[/]")
     for command in commands:
         console.print(f"  {escape(command)}")
 
@@ -190,11 +202,15 @@ def progress() -> Iterator[Any]:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
-    console = console_on(stderr=True)
-    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
-    with console.status(f"{escape(what)} …") if shown else nullcontext():
+def waiting(what: str = "starting", shown: bool = True) -> Iterator[None]:
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does.
+
+    It is for what takes its time before there is anything to count, such as imports: torch takes seconds.
+    """
+    if not shown or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with console_on(stderr=True).status(f"{escape(what)} …", spinner_style="bold"):
         yield
 
 

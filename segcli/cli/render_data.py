@@ -87,7 +87,7 @@ def _median_size(bins: Sequence[int]) -> str:
     return f"≥ {lower}²" if upper is None else f"{lower}² – {upper}²" if lower else f"< {upper}²"
 
 
-_COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES = {"error": "bad", "warning": "remark", "note": "bold"}
 
 
 def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
@@ -114,7 +114,7 @@ def check_report(report: "Report", mended: bool = False) -> None:
     if report.rows:
         show_table(_findings_table(report), console)
     for row in report.rows:
-        console.print(f"[{_COLOURS[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
+        console.print(f"[{_STYLES[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
         for finding in row.findings[:3]:
             console.print(f"  {escape(finding.message)}")
         if len(row.findings) > 3:
@@ -136,7 +136,7 @@ def _findings_table(report: "Report") -> "Table":
     for row in report.rows:
         severity, fixed = row.kind.severity.value, row.option.startswith("--fix")
         table.add_row(
-            f"[{_COLOURS[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
+            f"[{_STYLES[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
             escape(_below(row.findings[0].file, report.root)),
             escape(f"--fix {row.kind.mended}" if fixed else row.option),
         )  # fmt: skip
@@ -152,7 +152,7 @@ def mended(result: "Mended") -> None:
     console = console_on(stderr=True)
     for title, entries in (("mended", result.changed), ("left out", result.left_out)):
         for file, what in list(entries.items())[:20]:
-            console.print(f"[dim]{title}:[/] {escape(what if file in what else f'{file}: {what}')}")
+            console.print(f"[bold]{title}:[/] {escape(what if file in what else f'{file}: {what}')}")
         if len(entries) > 20:
-            console.print(f"[dim]{title}:[/] … and {len(entries) - 20} more")
+            console.print(f"[bold]{title}:[/] … and {len(entries) - 20} more")
     console.print(f"{result.kept} pairs kept, {len(result.changed)} files mended, {len(result.left_out)} left out")

@@ -33,6 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (folder / "mine.yml").write_text(yaml.safe_dump(values))
     (folder / "typo.yml").write_text(yaml.safe_dump({**values, "encoder": "resnt18"}))
+    (folder / "no_data.yml").write_text(yaml.safe_dump({**values, "dataset": {"root": "data/vco"}}))
     prepare(open_source(folder / "pictures"), folder / "data" / "voc")
     train(RunConfig.model_validate({**values, "output_dir": str(folder / "runs")}), "mine")
     return folder
@@ -59,6 +60,12 @@ MISTAKES = [
     ("split", "eval --split validation --json", "eval --split val --json"),
     ("value", "eval --precision float32", "eval --precision fp32"),
     ("value in a list", "tta --policies none,flipp", "tta --policies none,flip"),
+    ("source", "predict picturs/images/", "predict pictures/images/"),
+    ("file of a source", "predict pictures/images/00.png", "predict pictures/images/000.png"),
+    ("data of a model", "eval -m mine -d data/vco --json", "eval -m mine -d data/voc --json"),
+    ("data in the file", "train no_data.yml --dry-run", "train no_data.yml --dry-run --set dataset.root=data/voc"),
+    ("data of a layout", "dataset prepare folder --from pctures --to data/new", "dataset prepare folder --from pictures --to data/new"),
+    ("run", "train --resume mien --set train.epochs=2", "train --resume mine --set train.epochs=2"),
     ("kind", "list layout", "list layouts"),
     ("old shares", "dataset prepare pictures --split 2,1 --overwrite", "dataset prepare pictures --ratios 2,1 --overwrite"),
 ]  # fmt: skip
