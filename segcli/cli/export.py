@@ -147,6 +147,7 @@ def export(
     with render.waiting():
         from segcli.engine.export.export import Wanted, default_path, export_model
         from segcli.engine.export.targets import find_target
+        from segcli.io.bundle import read_card
         from segcli.io.rundir import output_folder
 
     chosen = find_target(target)
@@ -171,7 +172,7 @@ def export(
         render.parity_table(result)
         render.files([result.report, result.path])
     shown = render.command_path(result.path)
-    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES"]
+    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} {options.images_to_try(read_card(path))}"]
     if chosen.name == "savedmodel":
         from segcli.engine.export.savedmodel import docker_command
 

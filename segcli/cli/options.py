@@ -274,6 +274,16 @@ def find_dataset(given: Path) -> Path:
     raise UsageError(f"{given}: no such folder" + (f"; did you mean {known[name]}?" if name in known else ""))
 
 
+def images_to_try(card: "ModelCard") -> str:
+    """Images for `seg predict`, as one types them: those that the model was validated on, if they lie in a folder."""
+    from segcli.cli import render
+
+    section = card.data.get("dataset", {})
+    prepared = section.get("root")
+    folder = Path(prepared) / "images" / "val" if prepared else section.get("val_images_dir")
+    return render.command_path(Path(folder)) if folder and Path(folder).is_dir() else "IMAGES"
+
+
 def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":
     """The dataset that -d means, else the one the model was trained on; its classes are the model's."""
     from segcli.cli import render

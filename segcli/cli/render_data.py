@@ -144,7 +144,9 @@ def _findings_table(report: "Report") -> "Table":
 
 
 def _below(file: Path, root: Path) -> str:
-    return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
+    if file == root:
+        return ""
+    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
 
 
 def mended(result: "Mended") -> None:

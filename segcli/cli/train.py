@@ -188,12 +188,14 @@ def _interruption(asked: list[int]) -> BaseException:
 
 
 def _finish(result: "TrainResult") -> None:
+    from segcli.io.bundle import read_card
+
     run = result.run
     render.scores_table(result.scores, result.dataset.task, "val split, best epoch")
     render.files([run.best, run.last, run.results, run.curves, run.confusion, run.samples])
     model = render.command_path(run.path)
     render.next_steps(
-        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} IMAGES",
+        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} {options.images_to_try(read_card(run.best))}",
         f"seg export onnx -m {model}",
     )  # fmt: skip
 

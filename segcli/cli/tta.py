@@ -112,7 +112,8 @@ def tta(
         _save(path, found.best.policy.name)
         render.note(f"{path}: --tta now means {found.best.policy.name}")
     else:
-        render.next_steps(f"seg predict --tta-policy {found.best.policy.name} -m {render.command_path(path)} IMAGES")
+        images = options.images_to_try(predictor.card)
+        render.next_steps(f"seg predict --tta-policy {found.best.policy.name} -m {render.command_path(path)} {images}")
 
 
 def _views(text: str) -> "list[View]":
