@@ -268,7 +268,7 @@ def find_dataset(given: Path) -> Path:
     if str(given) in choices.LAYOUTS:
         raise UsageError(f"{given}: no such folder, but a layout; try: seg dataset prepare {given}")
     here = {path.name: path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")}
-    known = {**here, **below} if given.parent == Path() else below
+    known = {**below, **here} if given.parent == Path() else below
     hint = did_you_mean(given.name, known)
     name = hint.removeprefix("did you mean ").rstrip("?")
     raise UsageError(f"{given}: no such folder" + (f"; did you mean {known[name]}?" if name in known else ""))

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -72,8 +73,29 @@ def error(problem: SegError) -> None:
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     process = os.environ.get("RANK", "0")
     word = "error:" if process == "0" else f"error (process {process}):"
+    text = f"{word} {problem}"
+    if sys.stderr.isatty():
+        text = wrapped(text, shutil.get_terminal_size().columns)
     label = f"\033[1;31m{word}\033[0m" if coloured else word
-    sys.stderr.write(f"{label} {problem}\n")
+    sys.stderr.write(f"{label}{text.removeprefix(word)}\n")
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of a width that break between words only; commands stay whole, so that they can be pasted."""
+    from textwrap import wrap
+
+    lines: list[str] = []
+    for line in text.splitlines():
+        said, hint, command = line.partition(" try: ")
+        if said.startswith(("seg ", "try: ")):
+            lines.append(line)
+            continue
+        lines += wrap(said, width, break_long_words=False, break_on_hyphens=False)
+        if hint and len(lines[-1] + hint + command) <= width:
+            lines[-1] += hint + command
+        elif hint:
+            lines.append(f"try: {command}")
+    return "\n".join(lines)
 
 
 def note(text: str) -> None:
@@ -96,7 +118,7 @@ def next_steps(*commands: str) -> None:
     console = console_on(stderr=True)
     console.print("[bold]next:[/]")
     for command in commands:
-        console.print(f"  {escape(command)}")
+        console.print(f"  {escape(command)}", soft_wrap=True)  # a command that is broken cannot be pasted
 
 
 def files(paths: Sequence[Path]) -> None:

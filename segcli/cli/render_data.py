@@ -102,7 +102,7 @@ def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
         more = f" ({len(found)} of this kind)" if len(found) > 1 else ""
         note(f"{severity_of(found[0])}: {found[0].message}{more}")
     if warnings:
-        note(f"all findings: {command}")
+        console_on(stderr=True).print(f"all findings: {escape(command)}", soft_wrap=True)
 
 
 def check_report(report: "Report", mended: bool = False) -> None:
@@ -123,7 +123,7 @@ def check_report(report: "Report", mended: bool = False) -> None:
     if commands and not mended:
         console.print("[bold]mend[/]")
         for command in commands:
-            console.print(f"  {escape(command)}")
+            console.print(f"  {escape(command)}", soft_wrap=True)
     counts = [(severity.value, report.count(severity)) for severity in Severity]
     summary = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts)
     console.print(f"[bold]{escape(str(report.root))}[/]: {pairs}: {summary}")
