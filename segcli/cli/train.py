@@ -194,8 +194,9 @@ def _finish(result: "TrainResult") -> None:
     render.scores_table(result.scores, result.dataset.task, "val split, best epoch")
     render.files([run.best, run.last, run.results, run.curves, run.confusion, run.samples])
     model = render.command_path(run.path)
+    images = options.images_to_try(read_card(run.best))
     render.next_steps(
-        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} {options.images_to_try(read_card(run.best))}",
+        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} {images}",
         f"seg export onnx -m {model}",
     )  # fmt: skip
 

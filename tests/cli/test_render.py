@@ -132,7 +132,7 @@ def test_errors_wrap_between_words_and_commands_stay_whole(monkeypatch: pytest.M
     render.error(SegError(message))
     render.error(SegError(f"data/x is not there\nMake it:\n{command}"))
     render.next_steps(command)
-    lines = re.sub(r"\x1b\[\d*m", "", terminal.getvalue()).splitlines()
+    lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
     assert lines[:3] == ["error: data/a-long-name/of-a-foldr: no", "such folder, nor anything else of that", "name;"]
     assert lines[3:] == [f"try: {command}", "error: data/x is not there", "Make it:", command, "next:", f"  {command}"]
     piped = StringIO()
