@@ -254,8 +254,8 @@ def _bars() -> "Progress":
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("left", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
         console=console,
         disable=not console.is_terminal,
         transient=True,
@@ -266,7 +266,7 @@ def dry_run_table(found: "DryRun") -> None:
     """Prints what a training would be like."""
     table = new_table("what it would take")
     table.add_column("figure")
-    table.add_column("measured", justify="right")
+    table.add_column("measured", overflow="fold")
     for name, value in found.facts.items():
         table.add_row(name, escape(value))
     table.add_section()
