@@ -131,14 +131,15 @@ def check_report(report: "Report", mended: bool = False) -> None:
 
 def _findings_table(report: "Report") -> "Table":
     table = new_table()
-    for name in ("", "finding", "files", "example", "mended by"):
+    mended = ("mended by",) if any(row.option for row in report.rows) else ()
+    for name in ("", "finding", "files", "example", *mended):
         table.add_column(name, justify="right" if name == "files" else "left", overflow="fold")
     for row in report.rows:
         severity, fixed = row.kind.severity.value, row.option.startswith("--fix")
         table.add_row(
             f"[{_STYLES[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
             escape(_below(row.findings[0].file, report.root)),
-            escape(f"--fix {row.kind.mended}" if fixed else row.option),
+            *(escape(f"--fix {row.kind.mended}" if fixed else row.option) for _ in mended),
         )  # fmt: skip
     return table
 
