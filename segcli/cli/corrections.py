@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _HINT = re.compile(r"; did you mean (?P<right>[^\s?]+)\?")
 _WORD = re.compile(r"'(?P<wrong>[^']+)'" + _HINT.pattern)
 _MISSING = r"(?P<wrong>[^:\s][^:]*): no such (?:file or folder|file|folder|run in [^;]+)"
 _FILE = re.compile(_MISSING + _HINT.pattern)
+_LOOKED_AT = 5000  # entries of a folder; to compare more names takes too long
 _NO_FILE = re.compile(rf"^(?P<before>.*: )?{_MISSING}(?=$|;|,| \()")
 _KEY = re.compile(r"(?P<wrong>[\w.]+)(?:=[^:]*)?: unknown key" + _HINT.pattern)
 _OF_KEY = re.compile(r"(?:^|: )(?P<key>[a-z_.]+): (?:unknown |[^:]+: no such )")
@@ -94,7 +96,7 @@ def with_line(error: SegError, arguments: Sequence[str]) -> SegError:
         error: that a command raised.
         arguments: the command line behind `seg`.
     """
-    lines = [_with_near_path(line) for line in str(error).splitlines()]
+    lines = [_with_near_path(line, arguments) for line in str(error).splitlines()]
     error = _saying(error, "\n".join(lines))
     right = list(arguments)
     for line in lines:
@@ -113,10 +115,16 @@ def _saying(error: SegError, text: str) -> SegError:
     return changed
 
 
-def _with_near_path(line: str) -> str:
-    """A line of a message that misses a file or folder, with the one that is called alike, if there is one."""
+def _with_near_path(line: str, arguments: Sequence[str]) -> str:
+    """A line of a message that misses what was typed, or any folder, with what is called alike, if something is.
+
+    A file that nobody typed is missing from a dataset; the one beside it is not what was meant.
+    """
     found = _NO_FILE.match(line)
     if found is None or " try: " in line or _HINT.search(line):
+        return line
+    typed = found["before"] or any(found["wrong"] in argument for argument in arguments)
+    if not typed and "no such folder" not in found[0]:
         return line
     near = _near(Path(found["wrong"]))
     if near is None:
@@ -129,7 +137,8 @@ def _near(path: Path) -> Path | None:
     """The path that is there and differs in the one part that is not."""
     missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), path)
     try:
-        names = [other.name for other in missing.parent.iterdir() if not other.name.startswith(".")]
+        there = islice(missing.parent.iterdir(), _LOOKED_AT)
+        names = [other.name for other in there if not other.name.startswith(".")]
     except OSError:
         return None
     hint = did_you_mean(missing.name, names)

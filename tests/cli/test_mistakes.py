@@ -9,10 +9,12 @@ import yaml
 from conftest import write_pairs
 from typer.testing import Result
 
+from segcli.cli.corrections import with_line
 from segcli.config import RunConfig
 from segcli.datasets.open import open_source
 from segcli.datasets.prepared.write import prepare
 from segcli.engine.training.loop import train
+from segcli.errors import SegError
 
 Seg = Callable[..., Result]
 
@@ -112,6 +114,14 @@ def test_what_does_nothing_or_cannot_be_is_refused(
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr, result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_that_nobody_typed_is_not_taken_for_the_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "001.png").touch()
+    message = f"{tmp_path}/002.png: no such file"
+    assert str(with_line(SegError(message), ["dataset", "check", "data/x"])) == message
+    typed = str(with_line(SegError(message), ["predict", f"{tmp_path}/002.png"]))
+    assert typed == f"{message}; did you mean {tmp_path}/001.png? try: seg predict {tmp_path}/001.png"
 
 
 def test_debug_may_stand_anywhere(seg: Seg) -> None:
