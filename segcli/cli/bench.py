@@ -81,14 +81,15 @@ def bench(
 
     --device and --precision are for bundles; a file computes as it was exported.
     """
-    from segcli.engine.export.bench import Measured, Plan
-    from segcli.engine.export.bench import bench as measure
-    from segcli.io.rundir import output_folder
+    with render.waiting():
+        from segcli.engine.export.bench import Measured, Plan
+        from segcli.engine.export.bench import bench as measure
+        from segcli.io.rundir import output_folder
     from segcli.parallel import available_cores
 
     plan = Plan(
         _positive(batch, "--batch"), _positive(threads or str(available_cores()), "--threads"), warm_up, repeats,
-        _height_and_width(image_size), data, split, device, precision,
+        _height_and_width(image_size), options.find_dataset(data) if data else None, split, device, precision,
     )  # fmt: skip
     candidates = _candidates(models)
     folder = output or output_folder(candidates[0], "bench")

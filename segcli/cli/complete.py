@@ -1,5 +1,6 @@
 """What the shell completes: names from lists and folders, with nothing heavy imported."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_origin
@@ -80,20 +81,39 @@ def kinds(incomplete: str) -> list[str]:
 
 
 def keys(incomplete: str) -> list[str]:
-    """The keys of a config that hold a value, as `--set` takes them."""
+    """The keys of a config that hold a value, as `--set` takes them.
+
+    The only one that is left comes with its default too, since shells put a blank behind what is complete, and one
+    behind `=` is in the way.
+    """
     from segcli.config import RunConfig
 
-    return sorted(dict.fromkeys(_keys_below(RunConfig, "")))
+    left: dict[str, str] = {}
+    for key, value in _keys_below(RunConfig, ""):
+        if key.startswith(incomplete):
+            left.setdefault(key, value)
+    return [*sorted(left), *(key + value for key, value in left.items() if len(left) == 1)]
 
 
-def _keys_below(section: type, prefix: str) -> Iterator[str]:
+def _keys_below(section: type, prefix: str) -> Iterator[tuple[str, str]]:
+    """The keys below a section, each with its default."""
     from segcli.components.section import Section, sections_in
 
     assert issubclass(section, Section)
     for name, field in section.model_fields.items():
         inner = sections_in(field.annotation)
         if len(inner) != 1:  # a value, or the name of one of several sections
-            yield f"{prefix}{name}="
+            default = field.get_default(call_default_factory=True)
+            yield f"{prefix}{name}=", _typed(getattr(default, "name", default))
         if get_origin(field.annotation) is not tuple:
             for part in inner:
                 yield from _keys_below(part, f"{prefix}{name}.")
+
+
+def _typed(value: object) -> str:
+    """A value as one types it; a word for those that take more than one, or must be given."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float | None):
+        return json.dumps(value)
+    return "VALUE"

@@ -3,6 +3,9 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from copy import copy
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,9 +16,12 @@ from segcli.errors import SegError, UsageError, did_you_mean
 _OLD = {"--split": "--ratios", "--names": "--split-file"}  # of `seg dataset`
 _HINT = re.compile(r"; did you mean (?P<right>[^\s?]+)\?")
 _WORD = re.compile(r"'(?P<wrong>[^']+)'" + _HINT.pattern)
-_FILE = re.compile(r"^(?P<wrong>\S+): no such (?:file|folder|file or folder)" + _HINT.pattern)
+_MISSING = r"(?P<wrong>[^:\s][^:]*): no such (?:file or folder|file|folder|run in [^;]+)"
+_FILE = re.compile(_MISSING + _HINT.pattern)
+_LOOKED_AT = 5000  # entries of a folder; to compare more names takes too long
+_NO_FILE = re.compile(rf"^(?P<before>.*: )?{_MISSING}(?=$|;|,| \()")
 _KEY = re.compile(r"(?P<wrong>[\w.]+)(?:=[^:]*)?: unknown key" + _HINT.pattern)
-_OF_KEY = re.compile(r"(?:^|: )(?P<key>[a-z_.]+): unknown ")
+_OF_KEY = re.compile(r"(?:^|: )(?P<key>[a-z_.]+): (?:unknown |[^:]+: no such )")
 
 
 def of_parser(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
@@ -81,23 +87,66 @@ def of_command(word: str, commands: Mapping[str, Any], arguments: Sequence[str],
 
 
 def with_line(error: SegError, arguments: Sequence[str]) -> SegError:
-    """An error about a misspelt word, with the command line in which that word is right.
+    """An error about a misspelt word or path, with the command line in which it is right.
 
-    The words are read back from the message: whoever calls something unknown does so by `did_you_mean`.
+    They are read back from the message: whoever calls something unknown does so by `did_you_mean`, and whoever misses
+    a file says "no such file" or "no such folder" of it.
 
     Args:
         error: that a command raised.
         arguments: the command line behind `seg`.
     """
-    lines = str(error).splitlines()
+    lines = [_with_near_path(line, arguments) for line in str(error).splitlines()]
+    error = _saying(error, "\n".join(lines))
     right = list(arguments)
     for line in lines:
         right = _without(line, right)
     if right == list(arguments) or not all(_HINT.search(line) for line in lines):
         return error
     if len(lines) == 1:
-        return type(error)(f"{error} try: {_line(right)}")
-    return type(error)(f"{error}\ntry: {_line(right)}")
+        return _saying(error, f"{error} try: {_line(right)}")
+    return _saying(error, f"{error}\ntry: {_line(right)}")
+
+
+def _saying(error: SegError, text: str) -> SegError:
+    """The error with another message."""
+    changed = copy(error)
+    changed.args = (text, *error.args[1:])
+    return changed
+
+
+def _with_near_path(line: str, arguments: Sequence[str]) -> str:
+    """A line of a message that misses what was typed, or any folder, with what is called alike, if something is.
+
+    A file that nobody typed is missing from a dataset; the one beside it is not what was meant.
+    """
+    found = _NO_FILE.match(line)
+    if found is None or " try: " in line or _HINT.search(line):
+        return line
+    typed = found["before"] or any(found["wrong"] in argument for argument in arguments)
+    if not typed and "no such folder" not in found[0]:
+        return line
+    near = _near(Path(found["wrong"]))
+    if near is None:
+        return line
+    slash = "/" if found["wrong"].endswith("/") else ""
+    return f"{line[: found.end()]}; did you mean {near.as_posix()}{slash}?"
+
+
+def _near(path: Path) -> Path | None:
+    """The path that is there and differs in the one part that is not."""
+    missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), path)
+    try:
+        there = islice(missing.parent.iterdir(), _LOOKED_AT)
+        names = [other.name for other in there if not other.name.startswith(".")]
+    except OSError:
+        return None
+    hint = did_you_mean(missing.name, names)
+    if not hint.startswith("did you mean"):
+        return None
+    near = missing.parent / hint.removeprefix("did you mean ").rstrip("?")
+    whole = near / path.relative_to(missing)
+    return whole if whole.exists() else near
 
 
 def _without(line: str, arguments: Sequence[str]) -> list[str]:

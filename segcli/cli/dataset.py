@@ -82,11 +82,12 @@ def prepare(
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
-    from segcli.datasets.check.kinds import check_command
-    from segcli.datasets.download.named import find_native
-    from segcli.datasets.layouts.detect import find_layout, find_source, refuse_useless
-    from segcli.datasets.prepared.format import is_prepared
-    from segcli.datasets.prepared.write import prepare as prepare_source
+    with render.waiting():
+        from segcli.datasets.check.kinds import check_command
+        from segcli.datasets.download.named import find_native
+        from segcli.datasets.layouts.detect import find_layout, find_source, refuse_useless
+        from segcli.datasets.prepared.format import is_prepared
+        from segcli.datasets.prepared.write import prepare as prepare_source
 
     if what in choices.LAYOUTS:
         refuse_useless(find_layout(what), reading)  # before anything is fetched
@@ -140,10 +141,11 @@ def check(
     typed: str,
 ) -> None:
     """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
-    from segcli.datasets.check.kinds import check_command
-    from segcli.datasets.check.report import check as check_dataset
-    from segcli.datasets.open import open_source
-    from segcli.datasets.prepared.mended_copy import write_mended
+    with render.waiting():
+        from segcli.datasets.check.kinds import check_command
+        from segcli.datasets.check.report import check as check_dataset
+        from segcli.datasets.open import open_source
+        from segcli.datasets.prepared.mended_copy import write_mended
 
     with render.progress() as progress:
         source = open_source(options.find_dataset(dataset), layout, reading)
@@ -187,12 +189,13 @@ def stats(
     typed: str,
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
-    from segcli.datasets.check.judge import survey
-    from segcli.datasets.check.kinds import check_command
-    from segcli.datasets.check.scan import LookCache
-    from segcli.datasets.open import open_source
-    from segcli.datasets.stats.measure import measure
-    from segcli.datasets.stats.page import write_page
+    with render.waiting():
+        from segcli.datasets.check.judge import survey
+        from segcli.datasets.check.kinds import check_command
+        from segcli.datasets.check.scan import LookCache
+        from segcli.datasets.open import open_source
+        from segcli.datasets.stats.measure import measure
+        from segcli.datasets.stats.page import write_page
 
     if page is None and not as_json:
         page = Path(f"{dataset.resolve().name}-stats.html")

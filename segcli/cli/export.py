@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from segcli.cli import complete, help, options, render
+from segcli.cli import choices, complete, help, options, render
 from segcli.errors import UsageError
 
 EXAMPLES = help.examples(
@@ -25,6 +25,7 @@ def export(
             help="onnx, openvino, torch, tflite or savedmodel.",
             show_default=False,
             autocompletion=complete.targets,
+            callback=options.one_of("target", choices.TARGETS),
         ),
     ],
     model: options.Bundle = None,
@@ -132,27 +133,29 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Write a file that takes uint8 images, and check it against the model."""
-    from segcli.engine.export.export import Wanted, default_path, export_model
-    from segcli.engine.export.targets import find_target
-    from segcli.io.rundir import output_folder
-
-    chosen = find_target(target)
     _refuse_unknown("--layout", layout, ("nchw", "nhwc"))
     _refuse_unknown("--output", gives, ("logits", "probabilities", "labels"))
     _refuse_unknown("--resize", resize, ("outside", "inside"))
-    if triton is not None and chosen.name != "onnx":
-        raise UsageError(f"--triton is for onnx; Triton is not given {chosen.name} files here")
+    if triton is not None and target != "onnx":
+        raise UsageError(f"--triton is for onnx; Triton is not given {target} files here")
     only = options.parse_size(size)
     if fp16 and int8:
         raise UsageError("--fp16 and --int8: a file computes in one of them; give one")
     if max_drop is not None and not int8:
         raise UsageError("--max-drop is for --int8; other precisions are judged by --tolerance")
+    path = options.find_model(model)
+    with render.waiting():
+        from segcli.engine.export.export import Wanted, default_path, export_model
+        from segcli.engine.export.targets import find_target
+        from segcli.io.bundle import read_card
+        from segcli.io.rundir import output_folder
+
+    chosen = find_target(target)
     precision = "fp16" if fp16 else "int8" if int8 else "fp32"
     wanted = Wanted(
         precision, layout, gives, (only, only) if isinstance(only, int) else only, resize == "inside", verify,
-        tolerance, data, offline, 1.0 if max_drop is None else max_drop,
+        tolerance, options.find_dataset(data) if data else None, offline, 1.0 if max_drop is None else max_drop,
     )  # fmt: skip
-    path = options.find_model(model)
     goal = file or default_path(chosen, output_folder(path, "export"), precision)
     with render.progress() as progress:
         result = export_model(chosen, path, goal, wanted, progress)
@@ -169,7 +172,7 @@ def export(
         render.parity_table(result)
         render.files([result.report, result.path])
     shown = render.command_path(result.path)
-    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} IMAGES"]
+    steps = [f"seg eval -m {shown}", f"seg predict -m {shown} {options.images_to_try(read_card(path))}"]
     if chosen.name == "savedmodel":
         from segcli.engine.export.savedmodel import docker_command
 

@@ -181,7 +181,7 @@ def _print_examples(lines: Sequence[str], console: "Console") -> None:
         typed, _, why = (part.strip() for part in line.partition("#"))
         aside = 2 + longest + 4 + len(why) <= console.width
         gap = " " * (longest - len(typed) + 2) if aside else "\n      "
-        console.print(Text.assemble(f"  {typed}", (f"{gap}# {why}" if why else "", "dim")), soft_wrap=True)
+        console.print(Text(f"  {typed}" + (f"{gap}# {why}" if why else "")), soft_wrap=True)
 
 
 def _usage(command: Any, ctx: Any) -> str:

@@ -39,7 +39,8 @@ def list_kind(
     as_json: options.Json = False,
 ) -> None:
     """List what a command or a config may choose from."""
-    found = _entries(kind, pattern)
+    with render.waiting():
+        found = _entries(kind, pattern)
     if as_json:
         render.as_json([{"name": entry.name, **entry.facts} for entry in found])
         return

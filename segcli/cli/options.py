@@ -262,15 +262,26 @@ def find_dataset(given: Path) -> Path:
     """The dataset of a path, if it is there; raises UsageError with what was likely meant."""
     if given.exists():
         return given
-    prepared = complete.datasets("")
-    below = (Path("data") / given).as_posix()
-    if below in prepared:
-        raise UsageError(f"{given}: no such folder; did you mean {below}?")
+    below = {Path(path).name: path for path in complete.datasets("")}
+    if given.name in below:
+        raise UsageError(f"{given}: no such folder; did you mean {below[given.name]}?")
     if str(given) in choices.LAYOUTS:
         raise UsageError(f"{given}: no such folder, but a layout; try: seg dataset prepare {given}")
-    here = [path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")]
-    hint = did_you_mean(str(given), [*prepared, *here])
-    raise UsageError(f"{given}: no such folder" + (f"; {hint}" if hint.startswith("did you mean") else ""))
+    here = {path.name: path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")}
+    known = {**below, **here} if given.parent == Path() else below
+    hint = did_you_mean(given.name, known)
+    name = hint.removeprefix("did you mean ").rstrip("?")
+    raise UsageError(f"{given}: no such folder" + (f"; did you mean {known[name]}?" if name in known else ""))
+
+
+def images_to_try(card: "ModelCard") -> str:
+    """Images for `seg predict`, as one types them: those that the model was validated on, if they lie in a folder."""
+    from segcli.cli import render
+
+    section = card.data.get("dataset", {})
+    prepared = section.get("root")
+    folder = Path(prepared) / "images" / "val" if prepared else section.get("val_images_dir")
+    return render.command_path(Path(folder)) if folder and Path(folder).is_dir() else "IMAGES"
 
 
 def open_data(given: Path | None, card: "ModelCard", progress: "Progress") -> "Dataset":

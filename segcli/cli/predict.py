@@ -146,14 +146,15 @@ def predict(
     std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
-    from segcli.engine.prediction.huge import HugeImages
-    from segcli.engine.prediction.journal import output_of
-    from segcli.engine.prediction.library import as_tiles_say, parse_tiles
-    from segcli.engine.prediction.predict import Work, finish, predict_items
-    from segcli.engine.prediction.sinks import open_sinks
-    from segcli.engine.prediction.sinks.base import Plan, parse_groups
-    from segcli.engine.prediction.sources import Reading, Shard, open_sources
-    from segcli.parallel import available_cores
+    with render.waiting():
+        from segcli.engine.prediction.huge import HugeImages
+        from segcli.engine.prediction.journal import output_of
+        from segcli.engine.prediction.library import as_tiles_say, parse_tiles
+        from segcli.engine.prediction.predict import Work, finish, predict_items
+        from segcli.engine.prediction.sinks import open_sinks
+        from segcli.engine.prediction.sinks.base import Plan, parse_groups
+        from segcli.engine.prediction.sources import Reading, Shard, open_sources
+        from segcli.parallel import available_cores
 
     part = Shard.parse(shard)
     reading = Reading(split, sys.stdin)

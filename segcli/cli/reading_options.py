@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segcli.cli import choices, complete, help, options
+from segcli.cli import choices, complete, help, options, render
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**values: Any) -> None:
         own = {name: value for name, value in values.items() if name in signature.parameters}
         others = {name: value for name, value in values.items() if name not in signature.parameters}
-        command(**others, reading=_read(**own), typed=_as_typed(own))
+        with render.waiting():  # what reads images is imported
+            reading = _read(**own)
+        command(**others, reading=reading, typed=_as_typed(own))
 
     signature = inspect.signature(_read)
     kept = [item for item in inspect.signature(command).parameters.values() if item.name not in {"reading", "typed"}]

@@ -3,9 +3,10 @@
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,25 @@ def escape(text: str) -> str:
     return escape(text)
 
 
+_STYLES = {
+    "remark": "bold magenta",
+    "good": "bold green",
+    "bad": "bold red",
+    "progress.elapsed": "none",
+    "progress.remaining": "none",
+    "progress.download": "none",
+}
+"""What can be read on dark and light backgrounds alike, unlike yellow, white, pale colours and Rich's own bars."""
+
+
 def console_on(stderr: bool) -> "Console":
     """A console on the stream as it is now; off a terminal, lines are never wrapped or cut."""
     from rich.console import Console  # rich takes a third of the time of `seg --help`, which needs none of it
+    from rich.theme import Theme
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty(), theme=Theme(_STYLES))
 
 
 def error(problem: SegError) -> None:
@@ -60,13 +73,34 @@ def error(problem: SegError) -> None:
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     process = os.environ.get("RANK", "0")
     word = "error:" if process == "0" else f"error (process {process}):"
+    text = f"{word} {problem}"
+    if sys.stderr.isatty():
+        text = wrapped(text, shutil.get_terminal_size().columns)
     label = f"\033[1;31m{word}\033[0m" if coloured else word
-    sys.stderr.write(f"{label} {problem}\n")
+    sys.stderr.write(f"{label}{text.removeprefix(word)}\n")
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of a width that break between words only; commands stay whole, so that they can be pasted."""
+    from textwrap import wrap
+
+    lines: list[str] = []
+    for line in text.splitlines():
+        said, hint, command = line.partition(" try: ")
+        if said.startswith(("seg ", "try: ")):
+            lines.append(line)
+            continue
+        lines += wrap(said, width, break_long_words=False, break_on_hyphens=False)
+        if hint and len(lines[-1] + hint + command) <= width:
+            lines[-1] += hint + command
+        elif hint:
+            lines.append(f"try: {command}")
+    return "\n".join(lines)
 
 
 def note(text: str) -> None:
     """Prints a remark."""
-    console_on(stderr=True).print(f"[dim]{escape(text)}[/]")
+    console_on(stderr=True).print(escape(text))
 
 
 def out(text: str) -> None:
@@ -82,9 +116,9 @@ def as_json(values: Any) -> None:
 def next_steps(*commands: str) -> None:
     """Prints what a user would likely do now."""
     console = console_on(stderr=True)
-    console.print("[dim]next:[/]")
+    console.print("[bold]next:[/]")
     for command in commands:
-        console.print(f"  {escape(command)}")
+        console.print(f"  {escape(command)}", soft_wrap=True)  # a command that is broken cannot be pasted
 
 
 def files(paths: Sequence[Path]) -> None:
@@ -190,11 +224,15 @@ def progress() -> Iterator[Any]:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
-    console = console_on(stderr=True)
-    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
-    with console.status(f"{escape(what)} …") if shown else nullcontext():
+def waiting(what: str = "starting", shown: bool = True) -> Iterator[None]:
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does.
+
+    It is for what takes its time before there is anything to count, such as imports: torch takes seconds.
+    """
+    if not shown or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with console_on(stderr=True).status(f"{escape(what)} …", spinner_style="bold"):
         yield
 
 
@@ -216,8 +254,8 @@ def _bars() -> "Progress":
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("left", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
         console=console,
         disable=not console.is_terminal,
         transient=True,
@@ -228,7 +266,7 @@ def dry_run_table(found: "DryRun") -> None:
     """Prints what a training would be like."""
     table = new_table("what it would take")
     table.add_column("figure")
-    table.add_column("measured", justify="right")
+    table.add_column("measured", overflow="fold")
     for name, value in found.facts.items():
         table.add_row(name, escape(value))
     table.add_section()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcli.cli.render import console_on, escape, new_table
+from segcli.cli.render_table import show_table
 
 if TYPE_CHECKING:
     from segcli.engine.export.bench import Measured, Plan
@@ -23,7 +24,7 @@ def models_table(found: "Sequence[Measured]", facts: Mapping[str, Any]) -> None:
             escape(name), measured.precision, f"{measured.num_bytes / 1e6:.1f} MB", f"{measured.load_seconds:.2f} s",
             f"{measured.peak_memory / 1e6:.0f} MB", "–" if measured.miou is None else f"{measured.miou:.4f}",
         )  # fmt: skip
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 def speed_table(found: "Sequence[Measured]", plan: "Plan") -> None:
@@ -44,12 +45,13 @@ def speed_table(found: "Sequence[Measured]", plan: "Plan") -> None:
                 escape(names[measured.model]), str(measured.threads), str(timing.batch), _ms(timing.latency(50)),
                 _ms(timing.latency(95)), f"±{timing.spread / 2:.0%}", f"{timing.images_per_second:.2f}",
             )  # fmt: skip
-    console_on(stderr=False).print(table)
+    show_table(table, console_on(stderr=False))
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """The paths without the folders that all of them share: their last parts, as few as tell them apart."""
-    for number in range(1, max((len(path.parts) for path in paths), default=1)):
+    least = 2 if any(path.name in {"best", "last"} for path in paths) else 1  # of which every run has one
+    for number in range(least, max((len(path.parts) for path in paths), default=1)):
         names = ["/".join(path.parts[-number:]) for path in paths]
         if len(set(names)) == len(set(paths)):
             return names

@@ -87,7 +87,7 @@ def _median_size(bins: Sequence[int]) -> str:
     return f"≥ {lower}²" if upper is None else f"{lower}² – {upper}²" if lower else f"< {upper}²"
 
 
-_COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES = {"error": "bad", "warning": "remark", "note": "bold"}
 
 
 def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
@@ -102,7 +102,7 @@ def findings_briefly(findings: "Sequence[Finding]", command: str) -> None:
         more = f" ({len(found)} of this kind)" if len(found) > 1 else ""
         note(f"{severity_of(found[0])}: {found[0].message}{more}")
     if warnings:
-        note(f"all findings: {command}")
+        console_on(stderr=True).print(f"all findings: {escape(command)}", soft_wrap=True)
 
 
 def check_report(report: "Report", mended: bool = False) -> None:
@@ -114,7 +114,7 @@ def check_report(report: "Report", mended: bool = False) -> None:
     if report.rows:
         show_table(_findings_table(report), console)
     for row in report.rows:
-        console.print(f"[{_COLOURS[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
+        console.print(f"[{_STYLES[row.kind.severity.value]}]{row.kind.title}[/] ({len(row.findings)})")
         for finding in row.findings[:3]:
             console.print(f"  {escape(finding.message)}")
         if len(row.findings) > 3:
@@ -123,7 +123,7 @@ def check_report(report: "Report", mended: bool = False) -> None:
     if commands and not mended:
         console.print("[bold]mend[/]")
         for command in commands:
-            console.print(f"  {escape(command)}")
+            console.print(f"  {escape(command)}", soft_wrap=True)
     counts = [(severity.value, report.count(severity)) for severity in Severity]
     summary = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts)
     console.print(f"[bold]{escape(str(report.root))}[/]: {pairs}: {summary}")
@@ -131,20 +131,23 @@ def check_report(report: "Report", mended: bool = False) -> None:
 
 def _findings_table(report: "Report") -> "Table":
     table = new_table()
-    for name in ("", "finding", "files", "example", "mended by"):
+    mended = ("mended by",) if any(row.option for row in report.rows) else ()
+    for name in ("", "finding", "files", "example", *mended):
         table.add_column(name, justify="right" if name == "files" else "left", overflow="fold")
     for row in report.rows:
         severity, fixed = row.kind.severity.value, row.option.startswith("--fix")
         table.add_row(
-            f"[{_COLOURS[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
+            f"[{_STYLES[severity]}]{severity}[/]", row.kind.title, str(len(row.findings)),
             escape(_below(row.findings[0].file, report.root)),
-            escape(f"--fix {row.kind.mended}" if fixed else row.option),
+            *(escape(f"--fix {row.kind.mended}" if fixed else row.option) for _ in mended),
         )  # fmt: skip
     return table
 
 
 def _below(file: Path, root: Path) -> str:
-    return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
+    if file == root:
+        return ""
+    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
 
 
 def mended(result: "Mended") -> None:
@@ -152,7 +155,7 @@ def mended(result: "Mended") -> None:
     console = console_on(stderr=True)
     for title, entries in (("mended", result.changed), ("left out", result.left_out)):
         for file, what in list(entries.items())[:20]:
-            console.print(f"[dim]{title}:[/] {escape(what if file in what else f'{file}: {what}')}")
+            console.print(f"[bold]{title}:[/] {escape(what if file in what else f'{file}: {what}')}")
         if len(entries) > 20:
-            console.print(f"[dim]{title}:[/] … and {len(entries) - 20} more")
+            console.print(f"[bold]{title}:[/] … and {len(entries) - 20} more")
     console.print(f"{result.kept} pairs kept, {len(result.changed)} files mended, {len(result.left_out)} left out")

@@ -3,20 +3,28 @@
 from typing import TYPE_CHECKING, Any
 
 from segcli.cli import render
+from segcli.cli.render_table import show_table
 
 if TYPE_CHECKING:
     from segcli.engine.planning.plan import Plan
 
 
+_WIDE = 110
+"""Columns of a terminal where a value has room beside its reason."""
+
+
 def plan_table(plan: "Plan") -> None:
     """The choices, what speaks against trusting them, and how long the training is to take."""
+    console = render.console_on(stderr=False)
     table = render.new_table(f"{plan.figures.name}: {plan.choices[0].why}")
-    table.add_column("choice", no_wrap=True)
-    table.add_column("value", overflow="fold", max_width=44)
-    table.add_column("why")
+    table.add_column("choice")
+    if console.width >= _WIDE:
+        table.add_column("value", overflow="fold")
+    table.add_column("why", overflow="fold")
     for choice in plan.choices[1:]:
-        table.add_row(render.escape(choice.key), render.escape(_short(choice.value)), render.escape(choice.why))
-    render.console_on(stderr=False).print(table)
+        key, value, why = map(render.escape, (choice.key, _short(choice.value), choice.why))
+        table.add_row(key, value, why) if console.width >= _WIDE else table.add_row(f"{key}\n  {value}", why)
+    show_table(table, console)
     for doubt in plan.doubts:
         render.note(f"doubt: {doubt}")
     given = f" of the {render.duration(plan.budget)} given" if plan.budget is not None else ""

@@ -138,7 +138,7 @@ class TrainingView:
     def say(self, text: str) -> None:
         """Shows a remark."""
         if self.shown:
-            self.console.print(f"[yellow]note:[/] {escape(text)}")
+            self.console.print(f"[remark]note:[/] {escape(text)}")
 
     def _start(self, event: "events.Started") -> None:
         from rich.table import Table
@@ -172,7 +172,7 @@ class TrainingView:
             return
         figures = "".join(f"{column.text(row):>{column.width}}" for column in self.columns)
         line = escape(f"{row['epoch']}/{self.epochs}".rjust(self.epoch_width) + figures)
-        self.console.print(f"[green]{line}{_BEST}[/]" if event.best else line)
+        self.console.print(f"[good]{line}{_BEST}[/]" if event.best else line)
 
     def _left(self, done: int) -> str:
         """The time that the steps not yet done will take, if they take as long as those seen."""

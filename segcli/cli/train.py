@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,8 +78,6 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from a config, or go on with a run."""
-    from segcli.config import load_config
-
     if resume is not None and (config or named):
         raise UsageError(f"--resume goes on with a run by its own config; leave {named or config} out, or --resume")
     if resume is not None and (name or dry_run):
@@ -90,16 +88,19 @@ def train(
     run = _find(resume) if resume is not None else None
     path = path if run is None else run.config
     assert path is not None
-    loaded = load_config(path, overrides or [])
-    from segcli.datasets.open import refuse_missing
+    with render.waiting(shown=not quiet):
+        from segcli.config import load_config
 
-    refuse_missing(loaded.dataset)  # before torch is imported, which takes longer than to see this
+        loaded = load_config(path, overrides or [])
+        from segcli.datasets.open import refuse_missing
+
+        refuse_missing(loaded.dataset)  # before torch is imported, which takes longer than to see this
     if dry_run:
         _try(loaded, name or path.stem)
     elif devices > 1 and "WORLD_SIZE" not in os.environ:
         _launch(devices)
     else:
-        with render.waiting("starting") if not quiet else nullcontext():
+        with render.waiting(shown=not quiet):
             training = _training(loaded, name or path.stem, run)
         _watch(training, loaded.device, quiet)
 
@@ -119,7 +120,8 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 
 
 def _try(config: "RunConfig", name: str) -> None:
-    from segcli.engine.training.dry_run import dry_run
+    with render.waiting():
+        from segcli.engine.training.dry_run import dry_run
 
     with render_training.training() as view:
         found = dry_run(config, name, view)
@@ -186,12 +188,15 @@ def _interruption(asked: list[int]) -> BaseException:
 
 
 def _finish(result: "TrainResult") -> None:
+    from segcli.io.bundle import read_card
+
     run = result.run
     render.scores_table(result.scores, result.dataset.task, "val split, best epoch")
     render.files([run.best, run.last, run.results, run.curves, run.confusion, run.samples])
     model = render.command_path(run.path)
+    images = options.images_to_try(read_card(run.best))
     render.next_steps(
-        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} IMAGES",
+        f"seg eval -m {model}", f"seg visualize --overlay -m {model}", f"seg predict -m {model} {images}",
         f"seg export onnx -m {model}",
     )  # fmt: skip
 

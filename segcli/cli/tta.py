@@ -80,11 +80,12 @@ def tta(
     A policy averages what the model makes of several views. Views are added one by one, as long as the mIoU rises.
     Writes a table (CSV, JSON) and a picture of the front into the run.
     """  # fmt: skip
-    from segcli.engine.evaluation.tta_search import VIEWS, search
-    from segcli.engine.prediction.tta import find_policy
-
     if averaged not in _MEANS:
         raise UsageError(f"--averaged {averaged}: expected {' or '.join(_MEANS)}")
+    with render.waiting():
+        from segcli.engine.evaluation.tta_search import VIEWS, search
+        from segcli.engine.prediction.tta import find_policy
+
     chosen = [find_policy(name) for name in policies.split(",") if name]
     if any(policy.of_logits for policy in chosen):
         raise UsageError(f"--policies {policies}: what is averaged is said for all of them by --averaged logits")
@@ -111,7 +112,8 @@ def tta(
         _save(path, found.best.policy.name)
         render.note(f"{path}: --tta now means {found.best.policy.name}")
     else:
-        render.next_steps(f"seg predict --tta-policy {found.best.policy.name} -m {render.command_path(path)} IMAGES")
+        images = options.images_to_try(predictor.card)
+        render.next_steps(f"seg predict --tta-policy {found.best.policy.name} -m {render.command_path(path)} {images}")
 
 
 def _views(text: str) -> "list[View]":

@@ -83,16 +83,18 @@ def visualize(
     if name == "augmented":
         others = [str(key) for key in ctx.params if key not in _OF_TRAINING]
         _refuse(ctx, others, "has no meaning for --augmented, which draws the crops of the run's own config")
-        from segcli.engine.training.augmented import draw_augmented
-
         path = options.find_model(model)
+        with render.waiting():
+            from segcli.engine.training.augmented import draw_augmented
+
         folder = output or output_folder(path, "visualize")
         with render.progress() as progress:
             picture = draw_augmented(path, limit, folder / "augmented.png", progress)
         render.files([picture])
         return
-    from segcli.engine.drawing.kinds import KINDS
-    from segcli.engine.prediction.pictures import require_masks
+    with render.waiting():
+        from segcli.engine.drawing.kinds import KINDS
+        from segcli.engine.prediction.pictures import require_masks
 
     kind = next(kind for kind in KINDS if kind.name == name)
     if sources:

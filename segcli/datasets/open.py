@@ -18,7 +18,7 @@ from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
 from segcli.datasets.layouts.detect import detect, find_layout, find_source
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
-from segcli.errors import DataError, UsageError
+from segcli.errors import DataError, UsageError, did_you_mean
 from segcli.io.card import ModelCard
 from segcli.parallel import Progress, silent
 from segcli.task import Colour, Task
@@ -62,7 +62,7 @@ def _as_options(
 def refuse_missing(section: DatasetConfig) -> None:
     """Raises UsageError where the dataset that a config names is not there, with the command that makes it."""
     if section.root is not None and not is_prepared(section.root):
-        raise UsageError(_how_to_prepare(section.root))
+        raise UsageError(_near(section.root) or _how_to_prepare(section.root))
     for split in ("train", "val", "test"):
         for key in (f"{split}_images_dir", f"{split}_masks_dir"):
             folder = getattr(section, key)
@@ -152,6 +152,17 @@ def _open_like(card: ModelCard, given: Path, progress: Progress) -> Dataset:
 def _listed(task: Task) -> str:
     more = ", …" if task.num_classes > 4 else ""
     return f"{task.num_classes} classes ({', '.join(task.classes[:4])}{more})"
+
+
+def _near(root: Path) -> str | None:
+    """What to say where a dataset is missing whose name is nearly that of one beside it."""
+    if root.exists() or root.name in LAYOUTS:
+        return None
+    hint = did_you_mean(root.name, [path.parent.name for path in root.parent.glob(f"*/{DESCRIPTION}")])
+    if not hint.startswith("did you mean"):
+        return None
+    meant = root.parent / hint.removeprefix("did you mean ").rstrip("?")
+    return f"dataset.root: {root}: no such folder; did you mean {meant}?"
 
 
 def _how_to_prepare(root: Path) -> str:

@@ -106,7 +106,10 @@ def find_run(name: str | None, output_dir: Path) -> RunDir:
     for path in (Path(name), output_dir / name):
         if (path / "config.yml").is_file():
             return RunDir(path)
-    raise UsageError(f"{name}: no such run in {output_dir}; it holds {', '.join(_run_names(output_dir)) or 'none'}")
+    known = _run_names(output_dir)
+    hint = did_you_mean(name.removeprefix(f"{output_dir}/"), known)
+    say = hint if hint.startswith("did you mean") else f"it holds {', '.join(known) or 'none'}"
+    raise UsageError(f"{name}: no such run in {output_dir}; {say}")
 
 
 def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:

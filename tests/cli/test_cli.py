@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(trained: Path, seg: Seg, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(trained)
     return trained
+
+
+def assert_next_steps_work(result: Result, seg: Seg, number: int) -> None:
+    """Pastes the lines below `next:`, and those that they lead to."""
+    lines = result.stderr.partition("next:\n")[2].splitlines()
+    assert len(lines) == number
+    for line in lines:
+        pasted = seg(*shlex.split(line)[1:])
+        assert pasted.exit_code == 0, f"{line}: {pasted.stderr}"
+        if "next:" in pasted.stderr:
+            assert_next_steps_work(pasted, seg, 2)
 
 
 def run(code: str) -> str:
@@ -232,6 +244,7 @@ def test_tta_searches_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
     folder = here / "runs" / "tiny" / "tta"
     assert read_rows(folder / "tta.csv")[0]["policy"] == "none"
     assert (folder / "tta.png").stat().st_size > 1000
+    assert_next_steps_work(result, seg, 1)
     values = json.loads(seg("tta", "--policies", "flip", "--views", "none", "--json", "--save").stdout)
     assert values == json.loads((folder / "tta.json").read_text(encoding="utf-8"))
     assert [row["policy"] for row in values["policies"]] == ["none", "flip"]
@@ -239,7 +252,7 @@ def test_tta_searches_policies_and_keeps_the_best(here: Path, seg: Seg) -> None:
     assert card["tta"] == values["best"]
 
 
-def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:
+def test_train_resumes_the_last_run_and_its_next_steps_work(seg: Seg, tmp_path: Path) -> None:
     write_pairs(tmp_path / "d", 6)
     dataset = {f"{s}_{k}_dir": f"d/{k}" for s in ("train", "val") for k in ("images", "masks")}
     (tmp_path / "c.yml").write_text(
@@ -257,7 +270,7 @@ def test_train_resumes_the_last_run(seg: Seg, tmp_path: Path) -> None:
     result = seg("train", "-c", "c.yml", "--set", "optimizer.lr=1e-3", "--name", "n")
     assert result.exit_code == 0, result.stderr
     assert "runs/n/best" in result.stdout
-    assert "seg export onnx -m runs/n" in result.stderr
+    assert_next_steps_work(result, seg, 4)
     shutil.rmtree(tmp_path / "runs" / "n" / "state" / "step-00000006")
     resumed = seg("train", "--resume")
     assert (resumed.exit_code, "going on with runs/n behind epoch 1" in resumed.stderr) == (0, True)

@@ -139,6 +139,10 @@ def complete(shell: str, *words: str) -> list[str]:
         (["train", "--resume", "ti"], "tiny"),
         (["eval", "--split", "te"], "test"),
         (["train", "x.yml", "--set", "train.epo"], "train.epochs="),
+        (
+            ["train", "x.yml", "--set", "train.epochs"],
+            "train.epochs=50",
+        ),  # of two, which begin alike, shells stop at `=`
         (["train", "x.yml", "--set", "loss.na"], "loss.name="),
         (["list", "rec"], "recipes"),
         (["predict", "--precision", "bf"], "bf16"),

@@ -9,10 +9,12 @@ import yaml
 from conftest import write_pairs
 from typer.testing import Result
 
+from segcli.cli.corrections import with_line
 from segcli.config import RunConfig
 from segcli.datasets.open import open_source
 from segcli.datasets.prepared.write import prepare
 from segcli.engine.training.loop import train
+from segcli.errors import SegError
 
 Seg = Callable[..., Result]
 
@@ -33,6 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (folder / "mine.yml").write_text(yaml.safe_dump(values))
     (folder / "typo.yml").write_text(yaml.safe_dump({**values, "encoder": "resnt18"}))
+    (folder / "no_data.yml").write_text(yaml.safe_dump({**values, "dataset": {"root": "data/vco"}}))
     prepare(open_source(folder / "pictures"), folder / "data" / "voc")
     train(RunConfig.model_validate({**values, "output_dir": str(folder / "runs")}), "mine")
     return folder
@@ -59,6 +62,12 @@ MISTAKES = [
     ("split", "eval --split validation --json", "eval --split val --json"),
     ("value", "eval --precision float32", "eval --precision fp32"),
     ("value in a list", "tta --policies none,flipp", "tta --policies none,flip"),
+    ("source", "predict picturs/images/", "predict pictures/images/"),
+    ("file of a source", "predict pictures/images/00.png", "predict pictures/images/000.png"),
+    ("data of a model", "eval -m mine -d data/vco --json", "eval -m mine -d data/voc --json"),
+    ("data in the file", "train no_data.yml --dry-run", "train no_data.yml --dry-run --set dataset.root=data/voc"),
+    ("data of a layout", "dataset prepare folder --from pctures --to data/new", "dataset prepare folder --from pictures --to data/new"),
+    ("run", "train --resume mien --set train.epochs=2", "train --resume mine --set train.epochs=2"),
     ("kind", "list layout", "list layouts"),
     ("old shares", "dataset prepare pictures --split 2,1 --overwrite", "dataset prepare pictures --ratios 2,1 --overwrite"),
 ]  # fmt: skip
@@ -105,6 +114,14 @@ def test_what_does_nothing_or_cannot_be_is_refused(
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr, result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_that_nobody_typed_is_not_taken_for_the_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "001.png").touch()
+    message = f"{tmp_path}/002.png: no such file"
+    assert str(with_line(SegError(message), ["dataset", "check", "data/x"])) == message
+    typed = str(with_line(SegError(message), ["predict", f"{tmp_path}/002.png"]))
+    assert typed == f"{message}; did you mean {tmp_path}/001.png? try: seg predict {tmp_path}/001.png"
 
 
 def test_debug_may_stand_anywhere(seg: Seg) -> None:

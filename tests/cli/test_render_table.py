@@ -50,3 +50,23 @@ def test_texts_wrap_between_words() -> None:
     assert isinstance(console.file, StringIO)
     words = {word for line in console.file.getvalue().splitlines() for word in line.split()}
     assert {"cross_entropy", "classification,", "weights", "classes"} <= words
+
+
+def test_a_path_without_room_breaks_between_its_parts() -> None:
+    table = new_table()
+    table.add_column("finding")
+    table.add_column("example", overflow="fold")
+    table.add_column("files", justify="right")
+    path = "images/a_rather_long_name_of_an_image_without_any_mask_at_all_0001.png"
+    table.add_row("image without a mask", path, "1")
+    table.add_row("broken", "x" * 80, "2")
+    console = Console(file=StringIO(), width=60)
+    show_table(table, console)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    shown = [line.split("│")[2].strip() for line in lines if line.startswith("│")]
+    assert "".join(shown) == path + "x" * 80
+    parts = [part for part in shown if not part.startswith("x")]
+    assert len(parts) > 1
+    assert all(part[-1] in "/_.:-" for part in parts[:-1])

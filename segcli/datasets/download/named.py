@@ -50,6 +50,8 @@ def find_native(
         chosen = find_layout(what)
         if source is not None and not chosen.needs_folder:
             raise UsageError(f"--from {source}: {what} needs no folder; leave it out")
+        if source is not None and not source.exists():
+            raise UsageError(f"--from: {source}: no such file or folder")
         folder = obtain(chosen, source, options.variant, progress, say) if chosen.needs_folder else Path()
         return Native(chosen, folder)
     path = Path(what)
@@ -58,6 +60,8 @@ def find_native(
     if source is not None:
         raise UsageError(f"{what} and --from {source} both say where the data lies; give one of them")
     if not path.exists():
+        if path.parent != Path():
+            raise UsageError(f"{what}: no such file or folder")
         there = [other.name for other in Path().iterdir() if other.is_dir() and not other.name.startswith(".")]
         raise UsageError(f"no layout, folder or archive {what!r}; {did_you_mean(what, [*LAYOUTS, *there])}")
     told = find_layout(layout) if layout is not None else _by_archives(path)

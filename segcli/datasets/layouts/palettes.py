@@ -31,6 +31,8 @@ def read_palette(path: Path) -> dict[str, Colour]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a palette: {getattr(error, 'strerror', None) or error}") from None
     palette: dict[str, Colour] = {}

@@ -359,7 +359,8 @@ class Trainer:
         config, parts = self.config, self.parts
         parameters = sum(parameter.numel() for parameter in parts.network.parameters())
         splits = ", ".join(f"{len(samples)} {split}" for split, samples in self.dataset.splits.items())
-        threads = f", {torch.get_num_threads()} threads" if parts.device.type == "cpu" else ""
+        count = torch.get_num_threads()
+        threads = f", {count} thread{'' if count == 1 else 's'}" if parts.device.type == "cpu" else ""
         several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
         factors = [config.train.batch_size, *(n for n in (config.train.accumulate, self.processes.count) if n > 1)]
         batch = " × ".join(map(str, factors))

@@ -289,6 +289,9 @@ def test_the_table_ends_with_counts_and_the_command_that_mends(damaged: Path, se
     assert f"mend\n  seg dataset check {damaged} --classes 3 --fix damaged-mended\n" in result.stdout
     assert "--fix leaves the pair out" in result.stdout
     assert "17 errors, 3 warnings, 4 notes" in result.stdout
+    command = result.stdout.partition("mend\n")[2].splitlines()[0]
+    assert seg(*shlex.split(command)[1:]).exit_code == 0
+    assert seg("dataset", "check", "damaged-mended").exit_code == 0
 
 
 def test_json_is_one_object_with_every_finding(damaged: Path, seg: Callable[..., Result]) -> None:
