@@ -132,9 +132,6 @@ def build_parts(
         UsageError: if the config asks for what is not there.
         DataError: if the dataset has no train split.
     """
-    side = config.train.image_size
-    # Mistakes in its transforms are told before anything is measured, which may take a minute.
-    config.augmentation.build((0, 0, 0), dataset.task.ignore_index, (side, side) if isinstance(side, int) else side)
     device = _own_device(config.device, processes)
     if device.type == "cpu":
         torch.set_num_threads(pick_threads(config.train.threads, processes.local_count))
