@@ -80,7 +80,24 @@ def open_sources(sources: Sequence[str], reading: Reading) -> Iterator[Item]:
         DataError: if a folder holds no images.
     """
     opened = [_kind_of(source).items(source, reading) for source in sources]
-    return _distinct(chain.from_iterable(opened))
+    return _distinct(_apart(opened))
+
+
+def _apart(opened: Iterable[Iterator[Item]]) -> Iterator[Item]:
+    """The items of all sources; a video gets a number where another one has its name."""
+    taken: set[str] = set()
+    for items in opened:
+        stream = ""
+        for item in items:
+            if item.stream and not stream:
+                names = chain([item.stream], (f"{item.stream}-{number}" for number in count(2)))
+                stream = next(name for name in names if name not in taken)
+                taken.add(stream)
+            if item.stream in {"", stream}:
+                yield item
+            else:
+                name, file_name = (stream + text.removeprefix(item.stream) for text in (item.name, item.file_name))
+                yield replace(item, name=name, file_name=file_name, stream=stream)
 
 
 def count_sources(sources: Sequence[str], reading: Reading) -> int | None:

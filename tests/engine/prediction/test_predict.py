@@ -243,6 +243,16 @@ def test_a_video_of_frames_is_one_again(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/masks/drive").iterdir())) == 7
 
 
+def test_images_around_a_folder_are_one_video_beside_its_own(photos: Path, tmp_path: Path) -> None:
+    (photos / "2.png").rename(photos / "z.png")
+    predict(photos, tmp_path / "out", "video")
+    found = {path.name: cv2.VideoCapture(str(path)) for path in (tmp_path / "out/video").iterdir()}
+    assert {name: video.get(cv2.CAP_PROP_FRAME_COUNT) for name, video in found.items()} == {
+        "images.mp4": 3,
+        "sub.mp4": 1,
+    }
+
+
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:affine")
 def test_polygons_on_earth(clean: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="the extra `large` is not installed")

@@ -83,6 +83,14 @@ def test_a_video_gives_its_frames(tmp_path: Path) -> None:
     assert (items[0].stream, items[0].rate, items[0].origin) == ("drive", 12, f"{tmp_path / 'drive.avi'}, frame 1")
 
 
+def test_videos_of_one_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    videos = [str(write_video(tmp_path / place / "drive.avi", frames)) for place, frames in ((".", 2), ("b", 1))]
+    items = list(open_sources(videos, Reading()))
+    assert [item.name for item in items] == ["drive/000001", "drive/000002", "drive-2/000001"]
+    assert [item.stream for item in items] == ["drive", "drive", "drive-2"]
+
+
 def test_a_video_that_breaks_half_way_is_named(tmp_path: Path) -> None:
     path = write_video(tmp_path / "drive.avi", 40)
     content = bytearray(path.read_bytes())
