@@ -1,6 +1,7 @@
 """Pictures as a video."""
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -36,12 +37,15 @@ def write_video(path: Path, pictures: Iterable[Pixels], rate: float = RATE, stag
         writer = cv2.VideoWriter(str(staged), cv2.VideoWriter.fourcc(*_CODEC), rate, size)
         if not writer.isOpened():
             raise SegError(f"{path} cannot be written: this OpenCV has no encoder for {_CODEC}")
+        number = 0
         try:
-            _add(writer, first, size)
-            for picture in frames:
+            for picture in chain([first], frames):
                 _add(writer, picture, size)
+                number += 1
         finally:
             writer.release()
+        if cv2.VideoCapture(str(staged)).get(cv2.CAP_PROP_FRAME_COUNT) != number:  # the writer tells of no error
+            raise SegError(f"{path} cannot be written: it does not hold its {number} frames; is the disk full?")
     return True
 
 

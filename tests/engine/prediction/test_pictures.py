@@ -5,14 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair
+from conftest import draw_pair, full_disk
 from nearest import TASK, Nearest
 
 from segcli.engine.drawing.kinds import KINDS
 from segcli.engine.drawing.kinds.base import Kind
+from segcli.engine.drawing.video import write_video
 from segcli.engine.prediction.pictures import Subject, film, of_items
 from segcli.engine.prediction.sources import Reading, open_sources
-from segcli.errors import DataError
+from segcli.errors import DataError, SegError
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -56,3 +57,10 @@ def test_every_kind_is_filmed_and_what_fails_is_named(kind: Kind, tmp_path: Path
     assert drawn.files == [folder / "images.mp4", folder / "other.mp4", folder / "images-2.mp4"]
     assert [len(frames(path)[0]) for path in drawn.files] == [1, 1, 1]
     assert drawn.failed == ["b.png is damaged"]
+
+
+def test_a_video_that_a_full_disk_cuts_short_is_told_and_removed(tmp_path: Path) -> None:
+    pictures = (draw_pair(number, height=65, width=99)[0] for number in range(20))
+    with full_disk(20_000), pytest.raises(SegError, match="a.mp4 cannot be written: it does not hold its 20 frames"):
+        write_video(tmp_path / "a.mp4", pictures)
+    assert not list(tmp_path.iterdir())
