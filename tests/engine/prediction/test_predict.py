@@ -272,6 +272,11 @@ def test_polygons_on_earth(clean: Path) -> None:
         for feature in features
     ]
     assert (rasterize(shapes, mask.shape, transform=place) == mask).all()
+    for feature in features:  # RFC 7946: closed, outer rings turn left, holes right
+        for number, ring in enumerate(np.array(points) for points in feature["geometry"]["coordinates"]):
+            assert (ring[0] == ring[-1]).all()
+            x, y = (ring - ring.mean(0)).T
+            assert (np.dot(x[:-1], y[1:]) > np.dot(x[1:], y[:-1])) == (number == 0)
     (error,) = predict(clean / "images/0.png", clean, "geojson")
     assert "0.png is not georeferenced" in str(error)
 
