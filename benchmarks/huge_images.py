@@ -1,10 +1,10 @@
-"""Peak memory and time of images too large for it: a made TIFF of a size (or a file), labels written as a tiled TIFF.
+"""Peak memory and time of `seg predict` on images too large for it: a made TIFF of a size, or a file.
 
     OMP_NUM_THREADS=1 python benchmarks/huge_images.py 20000x20000 40000x20000 --folder /tmp/huge
-    OMP_NUM_THREADS=1 python benchmarks/huge_images.py world.jpg --folder /tmp/huge
+    OMP_NUM_THREADS=1 python benchmarks/huge_images.py world.jpg -m runs/camvid/best --save masks,overlays
 
-The network is a tiny one of 19 classes, whose logits are as large as anyone's: what is measured is all that lies around
-it. Sizes are HEIGHTxWIDTH. Needs the extra `large`. Each image is predicted in a process of its own.
+Without `-m` the network is the smallest that smp offers, of 19 classes, untrained: its logits are as large as anyone's,
+and what is measured is all that lies around it. Sizes are HEIGHTxWIDTH. Needs the extra `large`.
 """
 
 import argparse
@@ -14,35 +14,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
-
-from segcli.engine.backends.pytorch import TorchBackend
-from segcli.engine.prediction.large import predict_bands
-from segcli.engine.prediction.tiles import Tiling
-from segcli.io.card import ModelCard
-from segcli.io.windows import mask_file, open_windows
-from segcli.nn.network import SegmentationNetwork
-from segcli.task import Task
-
-_TASK = Task.of([f"class {index}" for index in range(19)])
-_CARD = ModelCard(_TASK, "tiny", "none", None, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-
-
-class _Encoder(nn.Sequential):
-    output_stride = 8
-
-
-class _Tiny(nn.Module):
-    """Colours at an eighth of the size, and what they look like."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = _Encoder(nn.Conv2d(3, 16, 8, stride=8), nn.ReLU(), nn.Conv2d(16, 19, 3, padding=1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Computes the logits."""
-        return nn.functional.interpolate(self.encoder(images), images.shape[-2:], mode="bilinear")
 
 
 def make(path: Path, height: int, width: int) -> None:
@@ -67,31 +38,43 @@ def make(path: Path, height: int, width: int) -> None:
             raster.write(band, window=((top, top + len(y)), (0, width)))
 
 
-def measure(path: Path, tile: int) -> None:
-    """Predicts one image in this process and prints what it took."""
+def make_bundle(folder: Path) -> Path:
+    """Writes the tiny network, with random weights."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    from segcli.io.bundle import save_bundle
+    from segcli.io.card import ModelCard
+    from segcli.nn.network import SegmentationNetwork
+    from segcli.task import Task
+
     torch.manual_seed(0)
-    torch.set_num_threads(1)
-    predictor = TorchBackend(SegmentationNetwork(_Tiny(), _CARD.mean, _CARD.std).eval(), _CARD, torch.device("cpu"))
-    before = _peak()
-    started = time.perf_counter()
-    target = path.with_name(f"{path.stem}-labels.tif")
-    with open_windows(path) as image, mask_file(target, image.size, _TASK.palette, like=path) as labels:
-        height, width = image.size
-        for _ in predict_bands(predictor, image, Tiling(tile, tile), labels):
-            pass
-    seconds = time.perf_counter() - started
-    print(
-        f"{height}×{width} (height×width), tiles of {tile}: {seconds:.0f} s, {height * width / seconds / 1e6:.2f} "
-        f"megapixels/s, peak {_peak():.2f} GB (before the image {before:.2f}), "
-        f"labels {target.stat().st_size / 1e6:.0f} MB",
-        flush=True,
-    )
+    task = Task.of([f"class {index}" for index in range(19)])
+    card = ModelCard(task, "FPN", "tu-mobilenetv3_small_050", None, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    model = smp.FPN(
+        "tu-mobilenetv3_small_050", encoder_weights=None, classes=19,
+        decoder_pyramid_channels=32, decoder_segmentation_channels=32,
+    )  # fmt: skip
+    save_bundle(folder, SegmentationNetwork(model, card.mean, card.std), card)
+    return folder
 
 
-def _peak() -> float:
-    """The most memory that this process has held, in GB; `getrusage` would count what its parent held."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e9
+def measure(command: list[str]) -> tuple[float, float]:
+    """Runs a command; gives its seconds and its peak memory in GB (`getrusage` would count what its parent held)."""
+    started, peak = time.perf_counter(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, _peak(process.pid))
+            time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return time.perf_counter() - started, peak
+
+
+def _peak(process: int) -> float:
+    """The most memory that a process has held so far, in GB; 0 where it has ended."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0) / 1e9
 
 
 def main() -> None:
@@ -99,22 +82,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", help="HEIGHTxWIDTH, or a file")
     parser.add_argument("--folder", type=Path, default=Path("huge"))
-    parser.add_argument("--tile", type=int, default=512)
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-m", "--model", type=Path)
+    parser.add_argument("--save", default="masks")
     given = parser.parse_args()
-    if given.measure:
-        measure(Path(given.images[0]), given.tile)
-        return
     given.folder.mkdir(parents=True, exist_ok=True)
+    model = given.model or make_bundle(given.folder / "tiny")
     for name in given.images:
-        path = given.folder / Path(name).name
-        if Path(name).is_file():
-            path.write_bytes(Path(name).read_bytes())
-        else:
+        path = Path(name)
+        if not path.is_file():
             path = given.folder / f"{name}.tif"
             if not path.exists():
                 make(path, *map(int, name.split("x")))
-        subprocess.run([sys.executable, __file__, str(path), "--tile", str(given.tile), "--measure"], check=True)
+        output = given.folder / f"{path.stem}-out"
+        seconds, peak = measure(
+            [
+                sys.executable,
+                "-m",
+                "segcli",
+                "predict",
+                str(path),
+                "-m",
+                str(model),
+                "--save",
+                given.save,
+                "-o",
+                str(output),
+            ]
+        )
+        written = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+        print(f"{path.name}: {seconds:.0f} s, peak {peak:.2f} GB, {written / 1e6:.0f} MB written", flush=True)
 
 
 if __name__ == "__main__":

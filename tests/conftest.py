@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ def draw_pair(seed: int, height: int = 40, width: int = 56, num_classes: int = 3
         mask[y : y + height // 2, x : x + width // 2] = index
     image = COLOURS[mask % 3].astype(np.int16) + rng.integers(-20, 21, (height, width, 3))
     return np.clip(image, 0, 255).astype(np.uint8), mask
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Lets no file grow beyond a size in bytes, as a disk that is full would; Python ignores the signal."""
+    import resource  # which Windows has not
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def write_pairs(

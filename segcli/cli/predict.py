@@ -15,6 +15,7 @@ from segcli.errors import DataError, UsageError
 if TYPE_CHECKING:
     from segcli.engine.prediction.predict import Predicted
     from segcli.engine.prediction.predictor import Predictor
+    from segcli.parallel import Progress
     from segcli.task import Task
 
 SOURCES = {
@@ -182,12 +183,13 @@ def predict(
         "--tiles": tiles, "--overlap": overlap,
         "--batch-size": work.batch_size, "precision": predictor.precision, "--shard": shard,
     }  # fmt: skip
-    huge = HugeImages(untiled, tiled, tiling) if tiling else None
     outcome = _Outcome()
     with output_of(plan, sinks, settings, resume) as journal:
         wanted = (item for item in items if part.holds(item))
-        with closing(predict_items(predictor, wanted, sinks, work, journal, huge)) as results:
-            outcome.watch(results, strict, _count_later(sources, reading) if part.of == 1 else None)
+        with render.progress() as progress:
+            huge = HugeImages(untiled, tiled, tiling, progress) if tiling else None
+            with closing(predict_items(predictor, wanted, sinks, work, journal, huge)) as results:
+                outcome.watch(results, strict, progress, _count_later(sources, reading) if part.of == 1 else None)
         files = finish(sinks, journal)
         if journal and journal.num_before:
             render.note(f"{journal.num_before} images were done before")
@@ -202,19 +204,20 @@ class _Outcome:
     shown: "list[Predicted]" = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def watch(self, results: "Iterator[Predicted | DataError]", strict: bool, total: "Any") -> None:
+    def watch(
+        self, results: "Iterator[Predicted | DataError]", strict: bool, progress: "Progress", total: "Any"
+    ) -> None:
         """Follows the work; raises the first failure where that ends it."""
-        with render.progress() as progress:
-            for result in results:
-                if isinstance(result, DataError):
-                    if strict:
-                        raise result
-                    self.failed.append(str(result))
-                else:
-                    self.done += 1
-                    if self.done <= render.MOST_ROWS:
-                        self.shown.append(result)
-                progress("predicting", self.done + len(self.failed), total() if total else 0)
+        for result in results:
+            if isinstance(result, DataError):
+                if strict:
+                    raise result
+                self.failed.append(str(result))
+            else:
+                self.done += 1
+                if self.done <= render.MOST_ROWS:
+                    self.shown.append(result)
+            progress("predicting", self.done + len(self.failed), total() if total else 0)
 
     def tell(self, task: "Task", files: list[Path], with_files: bool) -> None:
         """Shows what was done; raises what failed."""

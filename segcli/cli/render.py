@@ -216,6 +216,8 @@ def progress() -> Iterator[Any]:
                 shown.enter_context(bars)
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total or None, rate="")
+            elif done < bars.tasks[tasks[what]].completed:  # the same again, of another image
+                bars.reset(tasks[what])
             speed = bars.tasks[tasks[what]].speed
             rate = f"{speed:.3g}/s" if speed else ""
             bars.update(tasks[what], completed=done, total=total or None, rate=rate)

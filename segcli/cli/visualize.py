@@ -17,6 +17,7 @@ EXAMPLES = help.examples(
     "seg visualize  # image, truth, prediction and errors, from all over the val split",
     "seg visualize --overlay --worst --limit 40  # where the model does worst",
     "seg visualize --contours images/  # images without masks",
+    "seg visualize --overlay --video drive.mp4  # a video of overlays",
     "seg visualize --augmented  # what the newest run was trained on",
 )
 
@@ -49,6 +50,9 @@ def visualize(
     confidence: Annotated[bool, _picture("confidence", "How probable the predicted class is.")] = False,
     augmented: Annotated[
         bool, _picture("augmented", "What training sees: crops of the run's own config, above their masks.")
+    ] = False,
+    video: Annotated[
+        bool, _picture("video", "Write the pictures of a video's frames (or of other images) as a video.")
     ] = False,
     data: options.Data = None,
     split: options.Split = "val",
@@ -103,31 +107,39 @@ def visualize(
     predictor = options.load(path, device, precision, size=size, stranger=options.parse_stranger(classes, mean, std))
     folder = output or output_folder(path, "visualize")
     if sources:
-        drawn = _draw_sources(predictor, kind, sources, folder)
+        drawn = _draw_sources(predictor, kind, sources, folder, video)
     else:
-        drawn = _draw_split(predictor, kind, data, split, limit, worst, folder)
+        drawn = _draw_split(predictor, kind, data, split, limit, worst, folder, video)
     render.files(drawn.files)
     if drawn.failed:
         raise DataError("\n".join(drawn.failed))
 
 
-def _draw_sources(predictor: "Predictor", kind: "Kind", sources: list[str], folder: Path) -> "Drawn":
+def _draw_sources(predictor: "Predictor", kind: "Kind", sources: list[str], folder: Path, video: bool) -> "Drawn":
     import sys
 
-    from segcli.engine.prediction.pictures import draw, of_items
+    from segcli.engine.prediction.pictures import draw, film, of_items
     from segcli.engine.prediction.sources import Reading, count_sources, open_sources
 
     reading = Reading(lines=sys.stdin)
     total = count_sources(sources, reading) or 0
     with render.progress() as progress:
-        return draw(predictor, kind, of_items(open_sources(sources, reading)), folder, progress, total)
+        write = film if video else draw
+        return write(predictor, kind, of_items(open_sources(sources, reading)), folder, progress, total)
 
 
 def _draw_split(
-    predictor: "Predictor", kind: "Kind", data: Path | None, split: str, limit: int, worst: bool, folder: Path
+    predictor: "Predictor",
+    kind: "Kind",
+    data: Path | None,
+    split: str,
+    limit: int,
+    worst: bool,
+    folder: Path,
+    video: bool,
 ) -> "Drawn":
     from segcli.engine.evaluation.worst import worst_samples
-    from segcli.engine.prediction.pictures import draw, evenly, has_masks, of_samples, require_masks
+    from segcli.engine.prediction.pictures import draw, evenly, film, has_masks, of_samples, require_masks
 
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
@@ -137,7 +149,8 @@ def _draw_split(
         if worst and not masks:
             raise UsageError(f"--worst needs masks, and the {split} split of {dataset.name} has none; leave it out")
         chosen = worst_samples(predictor, samples, limit, progress) if worst else evenly(samples, limit)
-        return draw(predictor, kind, of_samples(chosen, masks), folder, progress, len(chosen))
+        write = film if video else draw
+        return write(predictor, kind, of_samples(chosen, masks), folder, progress, len(chosen))
 
 
 def _asked_for(ctx: typer.Context) -> str:

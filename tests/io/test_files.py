@@ -1,12 +1,10 @@
 import re
-import resource
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import full_disk
 
 from segcli.errors import DataError, SegError, UsageError
 from segcli.io.files import only_one, replacing, replacing_folder, walk, write_text
@@ -34,20 +32,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """Lets no file grow beyond 1 kB, as a disk that is full would."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(SegError, match=r"a.txt cannot be written: File too large. What was there before is kept."):
+    message = r"a.txt cannot be written: File too large. What was there before is kept."
+    with full_disk(1024), pytest.raises(SegError, match=message):
         write_text(tmp_path / "a.txt", "x" * 5000)
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -120,9 +120,13 @@ def _by_name(
 
 def is_plain(name: str) -> bool:
     """Whether a path can be written in a list and a terminal, and found again: nothing of it is hidden."""
+    return is_text(name) and not any(part.startswith(".") for part in name.split("/"))
+
+
+def is_text(name: str) -> bool:
+    """Whether a path is UTF-8 without control characters, so that it can be written in a list and a terminal."""
     plain = name.isascii() and name.isprintable()
-    written = plain or not any(category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
-    return written and not any(part.startswith(".") for part in name.split("/"))
+    return plain or not any(category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
 
 
 def odd_name(path: Path) -> Finding:

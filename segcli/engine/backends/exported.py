@@ -41,10 +41,13 @@ class ExportedFile:
     Attributes:
         run: computes what the file gives of one batch, in the layout of the contract.
         card: what the file carries.
+        concurrency: how many calls the runtime computes well side by side; 1 where it shares each call among all of
+            its threads.
     """
 
     run: Callable[[Any], NDArray[Any]]
     card: ModelCard
+    concurrency: int = 1
 
     @property
     def contract(self) -> Contract:
@@ -59,11 +62,6 @@ class ExportedFile:
     @property
     def batch_size(self) -> int:
         """How many images it computes well at a time."""
-        return 1
-
-    @property
-    def concurrency(self) -> int:
-        """One: the runtime shares each call among its own threads."""
         return 1
 
     def __call__(self, images: Pixels) -> Logits:

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from segcli.engine.backends.exported import ExportedFile, Stranger
 from segcli.errors import ModelError, UsageError
 from segcli.io.card import CARD, Contract, ModelCard
+from segcli.parallel import available_cores
 from segcli.task import Task
+
+_HOST = "CPUExecutionProvider"
+_PROVIDERS = ("CUDAExecutionProvider", _HOST)
+"""What may compute, the best first. TensorRT and others must be built or chosen for a model, and so are not taken."""
+_SIDE_BY_SIDE = 2  # while the logits of one image are resized and become labels, the next one is computed
 
 
 def load_onnx(path: Path, stranger: Stranger | None = None) -> ExportedFile:
@@ -40,7 +46,8 @@ def load_onnx(path: Path, stranger: Stranger | None = None) -> ExportedFile:
         output: NDArray[Any] = session.run(None, {name: batch})[0]
         return output
 
-    return ExportedFile(run, card)
+    on_host = session.get_providers() == [_HOST]
+    return ExportedFile(run, card, min(available_cores(), _SIDE_BY_SIDE) if on_host else 1)
 
 
 def _card_of(session: Any, stranger: Stranger, path: Path) -> ModelCard:
@@ -73,7 +80,9 @@ def _card_of(session: Any, stranger: Stranger, path: Path) -> ModelCard:
 
 
 def open_session(path: Path) -> Any:
-    """Opens an ONNX Runtime session on the best provider there is.
+    """Opens an ONNX Runtime session on CUDA where this runtime has it, else on the CPU with all of its threads.
+
+    They do not wait for work by spinning, since others read, draw and write beside them.
 
     Raises:
         ModelError: if the file is missing or damaged.
@@ -82,8 +91,10 @@ def open_session(path: Path) -> Any:
         raise ModelError(f"{path}: no such file")
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    there = ort.get_available_providers()
     try:
-        return ort.InferenceSession(path, options, providers=ort.get_available_providers())
+        return ort.InferenceSession(path, options, providers=[name for name in _PROVIDERS if name in there])
     except Exception as error:  # the runtime raises classes of its own, one for each kind of damage
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path} cannot be opened as ONNX ({reason}); it is damaged, export it again") from None

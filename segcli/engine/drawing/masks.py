@@ -48,8 +48,8 @@ def overlay(image: Pixels, mask: Mask, task: Task, alpha: float = 0.55, legend: 
 
 def blend(image: Pixels, mask: Mask, task: Task, alpha: float = 0.55) -> Pixels:
     """The mask (H×W) over the image (H×W×3), each class with an outline in its full colour."""
-    colours = colour_mask(mask, task)
-    blended = np.round(image * (1 - alpha) + colours * alpha).astype(np.uint8)
+    # OpenCV works pixel by pixel; numpy would hold several copies of the image in eight bytes a channel.
+    blended = np.asarray(cv2.addWeighted(image, 1 - alpha, colour_mask(mask, task), alpha, 0), np.uint8)
     if task.has_background:
         blended[mask == 0] = image[mask == 0]
     draw_outlines(blended, mask, task, stroke(mask.shape))

@@ -16,6 +16,7 @@ from segcli.engine.prediction.tiles import Tiling, fits_in_tiles
 from segcli.errors import DataError, FileProblem, UsageError
 from segcli.io.images import Mask, Pixels, count_pixels
 from segcli.io.windows import Bands, mask_file, open_windows
+from segcli.parallel import Progress, silent
 
 _MASKS, _CONFIDENCE = "masks", "confidence"
 
@@ -39,11 +40,13 @@ class HugeImages:
         predictor: the model, without tiles.
         tiled: the model with tiles, for images that fit in tiles.
         tiling: the tiles.
+        progress: told of the rows of an image that are written.
     """
 
     predictor: Predictor
     tiled: Predictor
     tiling: Tiling
+    progress: Progress = silent
 
     def read(self, item: Item) -> Pixels | Huge:
         """Reads an image, unless neither its pixels nor what the model makes of them in tiles would fit.
@@ -97,8 +100,8 @@ class HugeImages:
                 files[kind] = stack.enter_context(writing)
             labels = _Counted(files.get(_MASKS), task.num_classes)
             bands = predict_bands(self.predictor, image, self.tiling, labels, files.get(_CONFIDENCE), min_confidence)
-            for _ in bands:
-                pass
+            for share in bands:
+                self.progress("rows of the image", round(share * image.size[0]), image.size[0])
         return labels.pixels / (image.size[0] * image.size[1])
 
 

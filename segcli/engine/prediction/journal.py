@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,11 +48,7 @@ class Journal:
         mark = _mark(item.name, item.origin)
         if mark in self._done:
             return False
-        try:
-            self._stream.write(json.dumps([item.name, item.origin, records]).encode() + b"\n")
-            self._stream.flush()
-        except OSError as error:
-            raise SegError(f"{self.path} cannot be written: {error.strerror}; free some space, then --resume") from None
+        _append(self._stream, self.path, json.dumps([item.name, item.origin, records]).encode() + b"\n")
         self._done.add(mark)
         return True
 
@@ -90,6 +86,9 @@ def output_of(
     path = plan.output / f".predict{plan.mark}.jsonl"
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SegError(f"{plan.output} cannot be made: {error.strerror}; choose another folder with -o") from None
+    try:
         with only_one(path):
             shutil.rmtree(plan.staging, ignore_errors=True)
             plan.staging.mkdir()
@@ -116,14 +115,26 @@ def open_journal(
 
     Raises:
         UsageError: if it was made with other settings.
+        SegError: if the disk is full.
     """
     head = json.dumps({"format": FORMAT, **settings}).encode() + b"\n"
     done = _read(path, head) if resume and path.is_file() else None
-    with path.open("ab" if done is not None else "wb") as stream:
+    stream = path.open("ab" if done is not None else "wb")
+    try:
         if done is None:
-            stream.write(head)
-            stream.flush()
+            _append(stream, path, head)
         yield Journal(path, stream, done or set(), is_whole)
+    finally:
+        with suppress(OSError):  # of a line that found no room, as has been told
+            stream.close()
+
+
+def _append(stream: BinaryIO, path: Path, line: bytes) -> None:
+    try:
+        stream.write(line)
+        stream.flush()
+    except OSError as error:
+        raise SegError(f"{path} cannot be written: {error.strerror}; free some space, then --resume") from None
 
 
 def _read(path: Path, head: bytes) -> set[int] | None:

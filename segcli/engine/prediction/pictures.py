@@ -1,16 +1,21 @@
 """Pictures of what a model makes of images, of any kind, and contact sheets of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
+
+import numpy as np
 
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.engine.arrays import operations
 from segcli.engine.drawing.kinds import panel
 from segcli.engine.drawing.kinds.base import CONFIDENCE, TRUTH, Kind, Seen
-from segcli.engine.drawing.legend import Entry
+from segcli.engine.drawing.legend import Entry, draw_legend, text_scale
 from segcli.engine.drawing.masks import below_one_another
 from segcli.engine.drawing.sheet import contact_sheet, size_on_sheet
+from segcli.engine.drawing.sizes import drawn_size
+from segcli.engine.drawing.video import RATE, write_video
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.streams import Item
 from segcli.errors import DataError, UsageError
@@ -18,6 +23,7 @@ from segcli.io.images import Mask, Pixels, write_image
 from segcli.parallel import Progress, silent
 
 _SHEET = 64  # pictures on a sheet at most
+_LEGEND = 0.4  # of a frame's height that a video's legend may take
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,14 @@ class Subject:
     Attributes:
         name: the path of its pictures below their folder, without suffix.
         read: gives the image (H×W×3), and its mask where there is one.
+        stream: the video that it belongs to.
+        rate: frames a second of that video.
     """
 
     name: str
     read: Callable[[], tuple[Pixels, Mask | None]]
+    stream: str = "images"
+    rate: float = RATE
 
 
 @dataclass
@@ -53,7 +63,7 @@ def of_samples(samples: Sequence[Sample], with_masks: bool = True) -> list[Subje
 
 def of_items(items: Iterable[Item]) -> Iterator[Subject]:
     """Images without masks as subjects."""
-    return (Subject(item.name, _alone(item.read)) for item in items)
+    return (Subject(item.name, _alone(item.read), item.stream or Subject.stream, item.rate or RATE) for item in items)
 
 
 def has_masks(dataset: Dataset, split: str) -> bool:
@@ -103,6 +113,63 @@ def draw(
     sheets.flush()
     drawn.files += sheets.files
     return drawn
+
+
+def film(
+    predictor: Predictor,
+    kind: Kind,
+    subjects: Iterable[Subject],
+    folder: Path,
+    progress: Progress = silent,
+    total: int = 0,
+) -> Drawn:
+    """Draws each subject as `draw` does, and writes what belongs to one video as one.
+
+    Their legends hold all classes, so that frames have one size; where there are too many classes for that, none.
+    """
+    drawn, names = Drawn(), dict[str, int]()
+    told = _told(subjects, progress, total)
+    for (stream, rate), frames in groupby(told, lambda subject: (subject.stream, subject.rate)):
+        names[stream] = names.get(stream, 0) + 1
+        name = stream if names[stream] == 1 else f"{stream}-{names[stream]}"
+        path = folder / kind.folder / f"{name}.mp4"
+        if write_video(path, _frames(predictor, kind, frames, drawn.failed), rate):
+            drawn.files.append(path)
+    return drawn
+
+
+def _told(subjects: Iterable[Subject], progress: Progress, total: int) -> Iterator[Subject]:
+    for done, subject in enumerate(subjects, 1):
+        yield subject
+        progress("drawing", done, total)
+
+
+def _frames(predictor: Predictor, kind: Kind, subjects: Iterable[Subject], failed: list[str]) -> Iterator[Pixels]:
+    legend: Pixels | None = None
+    for subject in subjects:
+        try:
+            image, truth = subject.read()
+        except DataError as error:
+            failed.append(str(error))
+            continue
+        seen = look(predictor, image, truth, CONFIDENCE in kind.needs)
+        picture, _ = kind.draw(seen, drawn_size(image.shape))
+        if legend is None:
+            legend = draw_legend(_entries_of_all_classes(kind, seen), picture.shape[1], text_scale(picture))
+            legend = legend if len(legend) < _LEGEND * len(picture) else legend[:0]
+        yield below_one_another([picture, legend])
+
+
+def _entries_of_all_classes(kind: Kind, seen: Seen) -> Sequence[Entry]:
+    """The legend of a picture with every class in it, each found and missed, and with ignored pixels."""
+    height, width = seen.image.shape[:2]
+    stripes = (np.arange(height) * seen.task.num_classes // height).astype(seen.prediction.dtype)
+    prediction = np.repeat(stripes[:, None], width, axis=1)
+    truth = seen.truth
+    if truth is not None:
+        truth = prediction[::-1].astype(truth.dtype)
+        truth[:, 0] = seen.task.ignore_index
+    return kind.draw(replace(seen, prediction=prediction, truth=truth), (height, width)).entries
 
 
 def look(predictor: Predictor, image: Pixels, truth: Mask | None = None, with_confidence: bool = False) -> Seen:

@@ -14,7 +14,7 @@ import numpy as np
 from segcli.engine.arrays import operations
 from segcli.engine.prediction.huge import Huge, HugeImages
 from segcli.engine.prediction.journal import Journal
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.predictor import Predictor, side_by_side
 from segcli.engine.prediction.reading import Chunk, read_ahead
 from segcli.engine.prediction.sinks.base import Prediction, Sink
 from segcli.engine.prediction.streams import Item
@@ -192,10 +192,7 @@ def _launcher(predictor: Predictor, needs: frozenset[str], huge: HugeImages | No
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
         if predictor.concurrency > 1:
-            # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
-            from segcli.engine.device import threads_side_by_side
-
-            pool = stack.enter_context(threads_side_by_side(predictor.concurrency))
+            pool = stack.enter_context(side_by_side(predictor.concurrency))
 
         def launch(images: Pixels) -> Callable[[], Computed]:
             if huge and not fits(predictor, *images.shape[1:3]):

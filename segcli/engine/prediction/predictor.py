@@ -1,8 +1,10 @@
 """The predictor border: images in, logits out, in the arrays of whatever computes them."""
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -87,11 +89,8 @@ def each_batch(predictor: Predictor, batches: Iterable[tuple[Batch, Pixels]]) ->
         for batch, images in batches:
             yield batch, predictor(images)
         return
-    # Imported here, since what predicts with numpy's arrays computes one at a time, and never imports torch.
-    from segcli.engine.device import threads_side_by_side
-
     waiting: deque[tuple[Batch, Future[Logits]]] = deque()
-    with threads_side_by_side(predictor.concurrency) as pool:
+    with side_by_side(predictor.concurrency) as pool:
         for batch, images in batches:
             waiting.append((batch, pool.submit(predictor, images)))
             if len(waiting) > predictor.concurrency:
@@ -99,3 +98,22 @@ def each_batch(predictor: Predictor, batches: Iterable[tuple[Batch, Pixels]]) ->
                 yield done, logits.result()
         for done, logits in waiting:
             yield done, logits.result()
+
+
+@contextmanager
+def side_by_side(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Gives a number of threads to compute in, as long as the block runs.
+
+    Where torch is imported they share its own threads among them; where it is not, it stays so.
+    """
+    if "torch" in sys.modules:
+        from segcli.engine.device import threads_side_by_side
+
+        with threads_side_by_side(number) as pool:
+            yield pool
+        return
+    pool = ThreadPoolExecutor(number, "computing")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

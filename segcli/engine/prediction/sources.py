@@ -11,11 +11,12 @@ from itertools import chain, count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from segcli.datasets.layouts.pairing import is_text
 from segcli.datasets.prepared.format import is_prepared
 from segcli.engine.prediction import streams
 from segcli.engine.prediction.streams import Item
-from segcli.errors import DataError, UsageError
-from segcli.io.images import SUFFIXES, read_image
+from segcli.errors import DataError, FileProblem, UsageError
+from segcli.io.images import SUFFIXES, Pixels, read_image
 
 Value = TypeVar("Value")
 
@@ -80,7 +81,24 @@ def open_sources(sources: Sequence[str], reading: Reading) -> Iterator[Item]:
         DataError: if a folder holds no images.
     """
     opened = [_kind_of(source).items(source, reading) for source in sources]
-    return _distinct(chain.from_iterable(opened))
+    return _distinct(_apart(opened))
+
+
+def _apart(opened: Iterable[Iterator[Item]]) -> Iterator[Item]:
+    """The items of all sources; a video gets a number where another one has its name."""
+    taken: set[str] = set()
+    for items in opened:
+        stream = ""
+        for item in items:
+            if item.stream and not stream:
+                names = chain([item.stream], (f"{item.stream}-{number}" for number in count(2)))
+                stream = next(name for name in names if name not in taken)
+                taken.add(stream)
+            if item.stream in {"", stream}:
+                yield item
+            else:
+                name, file_name = (stream + text.removeprefix(item.stream) for text in (item.name, item.file_name))
+                yield replace(item, name=name, file_name=file_name, stream=stream)
 
 
 def count_sources(sources: Sequence[str], reading: Reading) -> int | None:
@@ -142,7 +160,14 @@ def _distinct(items: Iterable[Item]) -> Iterator[Item]:
         names = chain([item.name, item.file_name], (f"{item.file_name}-{number}" for number in count(2)))
         name = next(name for name in names if _hash(name) not in taken)
         taken.add(_hash(name))
-        yield item if name == item.name else replace(item, name=name)
+        if is_text(f"{item.name}{item.origin}"):
+            yield item if name == item.name else replace(item, name=name)
+        else:
+            yield replace(item, name=name, read=partial(_refuse_name, item.origin), path=None)
+
+
+def _refuse_name(origin: str) -> Pixels:
+    raise FileProblem(f"{origin!r} is not named in UTF-8, or with control characters; rename it", "name")
 
 
 def _hash(name: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,7 @@ PATIENCE = 20.0
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"}
 """Suffixes of video files."""
 
+_STALLED = 0.9  # of the patience: a read that ends after as long has been given up
 _LARGEST = 1 << 30  # bytes of an image behind a URL
 
 
@@ -110,18 +112,35 @@ def of_video(path: Path) -> Iterator[Item]:
 
 
 def of_stream(url: str, seconds: float = PATIENCE) -> Iterator[Item]:
-    """The frames of a stream until it ends.
+    """The frames of a stream until it ends; where it stalls, an item that cannot be read tells so.
 
     Raises:
-        FileProblem: if it cannot be opened, or stalls.
+        FileProblem: if it cannot be opened.
     """
+    _keep_quiet()
     milliseconds = round(1000 * seconds)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     if not capture.isOpened():
         raise FileProblem(f"{url} cannot be opened within {seconds:g} s; is it an image or a video stream?", "missing")
     name = PurePosixPath(unquote(urlsplit(url).path)).stem or urlsplit(url).hostname or "stream"
-    return _frames(capture, name, url)
+    return _until_it_stalls(_frames(capture, name, url), name, url, seconds)
+
+
+def _keep_quiet() -> None:
+    """Keeps OpenCV from warning of missing cameras and stalled streams beside our errors."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
+
+def _until_it_stalls(frames: Iterator[Item], name: str, url: str, seconds: float) -> Iterator[Item]:
+    number, waited_since = 0, monotonic()
+    for item in frames:
+        number += 1
+        yield item
+        waited_since = monotonic()
+    if monotonic() - waited_since > _STALLED * seconds:
+        message = f"{url} stalls after frame {number}; the frames until there are done"
+        yield Item(f"{name}/{number + 1:06d}", "", url, partial(_refuse, message), stream=name)
 
 
 def of_camera(index: int) -> Iterator[Item]:
@@ -130,7 +149,7 @@ def of_camera(index: int) -> Iterator[Item]:
     Raises:
         UsageError: if there is none of this number.
     """
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a missing camera beside our error
+    _keep_quiet()
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         raise UsageError(f"{index}: no such file or folder, and no camera of this number")

@@ -19,6 +19,7 @@ from segcli.engine.prediction.tiles import Tiling, with_tiles
 from segcli.errors import DataError
 from segcli.io.card import Inference
 from segcli.io.images import Pixels, read_mask
+from segcli.parallel import Progress, silent
 
 WHOLE, TILES, BANDS = 1 << 40, 20 << 20, 1 << 20
 
@@ -45,13 +46,18 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def predict(
-    photo: Path, save: str, free: int, monkeypatch: pytest.MonkeyPatch, size: int | None = None
+    photo: Path,
+    save: str,
+    free: int,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int | None = None,
+    progress: Progress = silent,
 ) -> tuple[Path, int, list]:
     monkeypatch.setattr("segcli.engine.arrays.numpy_arrays.free_memory_of_the_host", lambda: free)
     model, plan = Watched(), Plan(photo.parent / str(free), TASK)
     predictor = model if size is None else Resizing(model, Inference.of(size))
     sinks, items = open_sinks(save, plan), open_sources([str(photo)], Reading())
-    huge = HugeImages(predictor, with_tiles(predictor, Tiling(96, 96), always=False), Tiling(96, 96))
+    huge = HugeImages(predictor, with_tiles(predictor, Tiling(96, 96), always=False), Tiling(96, 96), progress)
     with output_of(plan, sinks, {}, False) as journal:
         results = list(predict_items(predictor, items, sinks, Work(1, 1, 0.6), journal, huge))
     return plan.output, model.most, results
@@ -74,6 +80,14 @@ def test_whole_in_tiles_and_in_bands_an_image_gives_the_same(photo: Path, monkey
         assert np.abs(found[free][1] - sure).max() <= 1
         assert found[free][2] == pytest.approx(shares, abs=0.001)
         assert found[free][3] == palette
+
+
+def test_the_rows_of_a_huge_image_are_told(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    predict(photo, "masks", BANDS, monkeypatch, progress=lambda what, done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert len(told) > 1
+    assert told[-1] == (200, 200)
 
 
 def test_what_needs_the_whole_image_is_refused_where_it_does_not_fit(

@@ -83,6 +83,14 @@ def test_a_video_gives_its_frames(tmp_path: Path) -> None:
     assert (items[0].stream, items[0].rate, items[0].origin) == ("drive", 12, f"{tmp_path / 'drive.avi'}, frame 1")
 
 
+def test_videos_of_one_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    videos = [str(write_video(tmp_path / place / "drive.avi", frames)) for place, frames in ((".", 2), ("b", 1))]
+    items = list(open_sources(videos, Reading()))
+    assert [item.name for item in items] == ["drive/000001", "drive/000002", "drive-2/000001"]
+    assert [item.stream for item in items] == ["drive", "drive", "drive-2"]
+
+
 def test_a_video_that_breaks_half_way_is_named(tmp_path: Path) -> None:
     path = write_video(tmp_path / "drive.avi", 40)
     content = bytearray(path.read_bytes())
@@ -98,16 +106,29 @@ def test_a_video_that_breaks_half_way_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server with an image, one that stalls, and nothing else."""
+    """A server with an image, one that stalls, and a stream of twelve frames that ends or stalls."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/slow.png":
                 sleep(1)
                 return
+            if self.path in {"/live", "/stalled"}:
+                self.stream()
+                return
             self.send_response(200 if self.path == "/a.png" else 404)
             self.end_headers()
             self.wfile.write(cv2.imencode(".png", draw_pair(2)[0][..., ::-1])[1].tobytes())
+
+        def stream(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for number in range(12):
+                frame = cv2.imencode(".jpg", np.full((48, 64, 3), 10 * number, np.uint8))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
+                self.wfile.write(head.encode() + frame + b"\r\n")
+            sleep(1.3 if self.path == "/stalled" else 0)
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
@@ -126,6 +147,15 @@ def test_an_image_comes_by_its_url(server: str) -> None:
         (item,) = open_sources([f"{server}/{path}"], Reading(seconds=0.05))
         with pytest.raises(DataError, match=message):
             item.read()
+
+
+def test_a_stream_that_stalls_is_named_and_one_that_ends_is_not(server: str) -> None:
+    live = list(open_sources([f"{server}/live"], Reading(seconds=1)))
+    assert [item.name for item in live] == [f"live/{number:06d}" for number in range(1, 13)]
+    *frames, last = open_sources([f"{server}/stalled"], Reading(seconds=1))
+    assert len(frames) == 12
+    with pytest.raises(DataError, match="/stalled stalls after frame 12; the frames until there are done"):
+        last.read()
 
 
 @pytest.mark.parametrize(

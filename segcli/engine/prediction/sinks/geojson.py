@@ -3,6 +3,7 @@
 import json
 import warnings
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from segcli.engine.prediction.sinks.annotated import regions_of
@@ -31,12 +32,14 @@ def _encode(plan: Plan, found: Prediction) -> bytes:
     features = []
     for label, region in regions_of(found, plan):
         rings = [_placed([*ring, ring[0]], transform) for ring in (region.outer, *region.holes)]
-        geometry = {"type": "Polygon", "coordinates": rings}
+        geometry = transform_geom(system, "EPSG:4326", {"type": "Polygon", "coordinates": rings})
+        outer, *holes = geometry["coordinates"]
+        geometry["coordinates"] = [_turning(outer, left=True), *(_turning(hole, left=False) for hole in holes)]
         features.append(
             {
                 "type": "Feature",
                 "properties": {"class": label, "index": region.label, "pixels": region.pixels},
-                "geometry": transform_geom(system, "EPSG:4326", geometry),
+                "geometry": geometry,
             }
         )
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
@@ -46,6 +49,12 @@ def _placed(ring: Ring, transform: Any) -> Ring:
     """Points of an image in its coordinate system, by its affine map."""
     a, b, c, d, e, f = tuple(transform)[:6]
     return [(a * x + b * y + c, d * x + e * y + f) for x, y in ring]
+
+
+def _turning(ring: Ring, left: bool) -> Ring:
+    """A closed ring that turns left or right, as RFC 7946 asks of outer rings and of holes."""
+    twice_the_area = sum(x * below - beyond * y for (x, y), (beyond, below) in pairwise(ring))
+    return ring if (twice_the_area > 0) == left else ring[::-1]
 
 
 def _reference(found: Prediction) -> tuple[Any, Any]:
