@@ -15,7 +15,7 @@ from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
 from segcli.components.section import Section, field_docs, sections_in
 from segcli.components.tracking import TrackingConfig
-from segcli.errors import ConfigError, did_you_mean
+from segcli.errors import ConfigError, did_you_mean, nearest
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
 
@@ -378,13 +378,11 @@ def _message(problem: ErrorDetails, keys: Keys, sections: Sequence[str]) -> str:
 
 def _hint(word: str, known: set[str]) -> str:
     """A close key of the same section, else the section that has such a key, else the known keys."""
-    hint = did_you_mean(word, known)
-    if hint.startswith("did you mean"):
-        return hint
-    for name, field in RunConfig.model_fields.items():
+    sections = RunConfig.model_fields.items() if nearest(word, known) is None else ()
+    for name, field in sections:
         if any(word in section.model_fields for section in sections_in(field.annotation)):
             return f"did you mean {name}.{word}?"
-    return hint
+    return did_you_mean(word, known)
 
 
 def _sections_at(keys: Sequence[str | int], names: Sequence[str] = ()) -> list[type[Section]]:

@@ -66,15 +66,19 @@ class ConfigError(UsageError):
     """The config is wrong; every problem found stands on a line of its own."""
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that an unknown one was likely meant to be; None where none is close."""
+    lowered = {name.lower(): name for name in sorted(known, reverse=True)}
+    close = get_close_matches(word.lower(), lowered, n=8, cutoff=0.6)
+    # Of equally close words the one with the longer common part is the likelier.
+    return lowered[max(close, key=lambda name: _likeness(word.lower(), name))] if close else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ends a message about an unknown word: a close known word, else the first few known words."""
     known = sorted(known)
-    lowered = {name.lower(): name for name in reversed(known)}
-    close = get_close_matches(word.lower(), lowered, n=8, cutoff=0.6)
-    if close:
-        # Of equally close words the one with the longer common part is the likelier.
-        best = max(close, key=lambda name: _likeness(word.lower(), name))
-        return f"did you mean {lowered[best]}?"
+    if (meant := nearest(word, known)) is not None:
+        return f"did you mean {meant}?"
     shown = ", ".join(known[:12])
     return f"known: {shown}{', …' if len(known) > 12 else ''}"
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from segcli.cli import help
-from segcli.errors import SegError, UsageError, did_you_mean
+from segcli.errors import SegError, UsageError, nearest
 
 _OLD = {"--split": "--ratios", "--names": "--split-file"}  # of `seg dataset`
 _HINT = re.compile(r"; did you mean (?P<right>[^\s?]+)\?")
@@ -55,11 +55,10 @@ def _no_option(option: str, ctx: Any, arguments: Sequence[str]) -> str:
             behind.remove(word)
         return f"{path}: {option} goes behind {later}; try: {_line([*words, later, *behind])}"
     known = [name for item in ctx.command.get_params(ctx) for name in item.opts if name.startswith("--")]
-    hint = did_you_mean(option, known)
-    if not hint.startswith("did you mean"):
+    meant = nearest(option, known)
+    if meant is None:
         return f"{path} has no option {option}; `{path} --help` shows those that it has"
-    right = hint.removeprefix("did you mean ").rstrip("?")
-    return f"{path} has no option {option}; try: {_line(_replaced(arguments, option, right))}"
+    return f"{path} has no option {option}; try: {_line(_replaced(arguments, option, meant))}"
 
 
 def of_command(word: str, commands: Mapping[str, Any], arguments: Sequence[str], path: str) -> UsageError:
@@ -79,9 +78,7 @@ def of_command(word: str, commands: Mapping[str, Any], arguments: Sequence[str],
             behind = [other for place, other in enumerate(rest) if other != name or place]
             return UsageError(f"{word} is a command of seg {name}; try: {_line([name, word, *behind])}")
     shown = [name for name, command in commands.items() if not command.hidden]
-    hint = did_you_mean(word, shown)
-    if hint.startswith("did you mean"):
-        right = hint.removeprefix("did you mean ").rstrip("?")
+    if (right := nearest(word, shown)) is not None:
         return UsageError(f"{path} has no command {word!r}; try: {_line([*before, right, *rest])}")
     return UsageError(f"{path} has no command {word!r}; it has {', '.join(shown)}")
 
@@ -141,10 +138,10 @@ def _near(path: Path) -> Path | None:
         names = [other.name for other in there if not other.name.startswith(".")]
     except OSError:
         return None
-    hint = did_you_mean(missing.name, names)
-    if not hint.startswith("did you mean"):
+    meant = nearest(missing.name, names)
+    if meant is None:
         return None
-    near = missing.parent / hint.removeprefix("did you mean ").rstrip("?")
+    near = missing.parent / meant
     whole = near / path.relative_to(missing)
     return whole if whole.exists() else near
 

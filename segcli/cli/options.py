@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli import choices, complete, help, recipes
-from segcli.errors import UsageError, did_you_mean
+from segcli.errors import UsageError, did_you_mean, nearest
 from segcli.task import check_classes
 
 if TYPE_CHECKING:
@@ -269,9 +269,8 @@ def find_dataset(given: Path) -> Path:
         raise UsageError(f"{given}: no such folder, but a layout; try: seg dataset prepare {given}")
     here = {path.name: path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")}
     known = {**below, **here} if given.parent == Path() else below
-    hint = did_you_mean(given.name, known)
-    name = hint.removeprefix("did you mean ").rstrip("?")
-    raise UsageError(f"{given}: no such folder" + (f"; did you mean {known[name]}?" if name in known else ""))
+    name = nearest(given.name, known)
+    raise UsageError(f"{given}: no such folder" + (f"; did you mean {known[name]}?" if name else ""))
 
 
 def images_to_try(card: "ModelCard") -> str:

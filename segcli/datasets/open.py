@@ -18,7 +18,7 @@ from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
 from segcli.datasets.layouts.detect import detect, find_layout, find_source
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
-from segcli.errors import DataError, UsageError, did_you_mean
+from segcli.errors import DataError, UsageError, nearest
 from segcli.io.card import ModelCard
 from segcli.parallel import Progress, silent
 from segcli.task import Colour, Task
@@ -62,7 +62,7 @@ def _as_options(
 def refuse_missing(section: DatasetConfig) -> None:
     """Raises UsageError where the dataset that a config names is not there, with the command that makes it."""
     if section.root is not None and not is_prepared(section.root):
-        raise UsageError(_near(section.root) or _how_to_prepare(section.root))
+        raise UsageError(_what_instead(section.root))
     for split in ("train", "val", "test"):
         for key in (f"{split}_images_dir", f"{split}_masks_dir"):
             folder = getattr(section, key)
@@ -154,27 +154,21 @@ def _listed(task: Task) -> str:
     return f"{task.num_classes} classes ({', '.join(task.classes[:4])}{more})"
 
 
-def _near(root: Path) -> str | None:
-    """What to say where a dataset is missing whose name is nearly that of one beside it."""
-    if root.exists() or root.name in LAYOUTS:
-        return None
-    hint = did_you_mean(root.name, [path.parent.name for path in root.parent.glob(f"*/{DESCRIPTION}")])
-    if not hint.startswith("did you mean"):
-        return None
-    meant = root.parent / hint.removeprefix("did you mean ").rstrip("?")
-    return f"dataset.root: {root}: no such folder; did you mean {meant}?"
-
-
-def _how_to_prepare(root: Path) -> str:
+def _what_instead(root: Path) -> str:
+    """What to say where a prepared dataset is missing: one called alike, else the command that makes it."""
+    meant = nearest(root.name, [path.parent.name for path in root.parent.glob(f"*/{DESCRIPTION}")])
+    if meant is not None and not root.exists() and root.name not in LAYOUTS:
+        return f"dataset.root: {root}: no such folder; did you mean {root.parent / meant}?"
+    missing = f"{root} is no prepared dataset (no {DESCRIPTION} there)"
     if (root / "images").is_dir():
-        return f"{root} is no prepared dataset (no {DESCRIPTION} there)\nMake one of it:\n" + shlex.join(
-            ["seg", "dataset", "prepare", "folder", "--from", str(root), "--to", f"data/{root.resolve().name}"]
+        goal = f"data/{root.resolve().name}"
+        return (
+            f"{missing}\nMake one of it:\nseg dataset prepare folder {shlex.join(['--from', str(root), '--to', goal])}"
         )
-    command = f"seg dataset prepare {root.name if root.name in LAYOUTS else 'folder'}"
     layout = LAYOUTS.get(root.name, LAYOUTS["folder"])
     source = " --from DIR" if layout.needs_folder and not can_be_fetched(layout.name) else ""
     target = "" if root == Path("data") / layout.name else f" --to {root}"
-    return f"{root} is no prepared dataset (no {DESCRIPTION} there)\nMake it:\n{command}{source}{target}"
+    return f"{missing}\nMake it:\nseg dataset prepare {layout.name}{source}{target}"
 
 
 def open_folders(
@@ -196,12 +190,11 @@ def open_folders(
     found = survey(source, options, progress, LookCache(source))
     command = _how_to_check(folders, options, found)
     refuse_errors((finding for finding in found.findings if finding.kind != "duplicate"), command)
-    remarks = [finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE]
-    encoding = found.settled()
+    remarks = _few([finding.message for finding in found.findings if severity_of(finding) is not Severity.NOTE])
+    encoding, figures = found.settled(), found.class_figures()
     held = {
         split: [encoding.classes_among(look.values or {}) for look in looks] for split, looks in found.looks.items()
     }
-    figures, remarks = found.class_figures(), _few(remarks)
     return Dataset(name, encoding.task, found.samples(), figures, _fingerprint(found), remarks=remarks, held=held)
 
 

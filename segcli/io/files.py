@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unicodedata import category
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -198,3 +199,9 @@ def _umask() -> int:
         mask = os.umask(0)
         os.umask(mask)
     return mask
+
+
+def is_text(name: str) -> bool:
+    """Whether a path is UTF-8 without control characters, so that it can be written in a list and a terminal."""
+    plain = name.isascii() and name.isprintable()
+    return plain or not any(category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)

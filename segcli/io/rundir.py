@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcli.errors import ConfigError, ModelError, UsageError, did_you_mean
+from segcli.errors import ConfigError, ModelError, UsageError, nearest
 from segcli.io.card import CARD
 from segcli.io.files import replacing, write_text
 from segcli.io.formats import format_of
@@ -107,8 +107,8 @@ def find_run(name: str | None, output_dir: Path) -> RunDir:
         if (path / "config.yml").is_file():
             return RunDir(path)
     known = _run_names(output_dir)
-    hint = did_you_mean(name.removeprefix(f"{output_dir}/"), known)
-    say = hint if hint.startswith("did you mean") else f"it holds {', '.join(known) or 'none'}"
+    meant = nearest(name.removeprefix(f"{output_dir}/"), known)
+    say = f"did you mean {meant}?" if meant else f"it holds {', '.join(known) or 'none'}"
     raise UsageError(f"{name}: no such run in {output_dir}; {say}")
 
 
@@ -139,8 +139,8 @@ def find_model(given: Path | None, output_dir: Path = RUNS) -> Path:
             if (folder / CARD).is_file():
                 return folder
     if not given.exists():
-        hint = did_you_mean(str(given), _run_names(output_dir))
-        say = hint if hint.startswith("did you mean") else "MODEL is a run, a bundle or an exported file"
+        meant = nearest(str(given), _run_names(output_dir))
+        say = f"did you mean {meant}?" if meant else "MODEL is a run, a bundle or an exported file"
         raise ModelError(f"{given}: no such file or folder; {say}")
     raise ModelError(f"{given} is no model; MODEL is a run, a bundle (a folder with {CARD}) or an exported file")
 

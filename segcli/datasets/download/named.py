@@ -55,9 +55,9 @@ def find_native(
         folder = obtain(chosen, source, options.variant, progress, say) if chosen.needs_folder else Path()
         return Native(chosen, folder)
     path = Path(what)
-    if source is not None and not path.exists():
-        find_layout(what)  # says that there is none
     if source is not None:
+        if not path.exists():
+            find_layout(what)  # says that there is none
         raise UsageError(f"{what} and --from {source} both say where the data lies; give one of them")
     if not path.exists():
         if path.parent != Path():
@@ -68,18 +68,15 @@ def find_native(
     if told is not None:
         return Native(told, obtain(told, path, options.variant, progress, say))
     root = obtain(LAYOUTS["folder"], path, None, progress, say) if path.is_file() else path
-    while True:
-        found = detect(root, options)
+    while (found := detect(root, options)) is None:
         inner = [*root.iterdir()]
-        if found is not None:
-            return Native(found, root)
         if path.is_dir() or len(inner) != 1 or not inner[0].is_dir():
-            break
+            raise UsageError(
+                f"{what} looks like no layout that seg knows; name its folders with --images and --masks, or say "
+                f"which layout it is with --layout ({', '.join(LAYOUTS)})"
+            )
         root = inner[0]  # an archive of one folder
-    raise UsageError(
-        f"{what} looks like no layout that seg knows; name its folders with --images and --masks, or say which "
-        f"layout it is with --layout ({', '.join(LAYOUTS)})"
-    )
+    return Native(found, root)
 
 
 def _by_archives(path: Path) -> Layout | None:

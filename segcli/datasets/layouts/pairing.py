@@ -6,11 +6,12 @@ from itertools import product
 from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import category, normalize
+from unicodedata import normalize
 
 from segcli.datasets.layouts.base import Finding, Pair, those_there
 from segcli.datasets.masks import MaskFile
 from segcli.errors import DataError, UsageError
+from segcli.io.files import is_text
 from segcli.io.images import find_images
 
 ANY_NAME = "{name}"
@@ -121,12 +122,6 @@ def _by_name(
 def is_plain(name: str) -> bool:
     """Whether a path can be written in a list and a terminal, and found again: nothing of it is hidden."""
     return is_text(name) and not any(part.startswith(".") for part in name.split("/"))
-
-
-def is_text(name: str) -> bool:
-    """Whether a path is UTF-8 without control characters, so that it can be written in a list and a terminal."""
-    plain = name.isascii() and name.isprintable()
-    return plain or not any(category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
 
 
 def odd_name(path: Path) -> Finding:

@@ -11,11 +11,11 @@ from itertools import chain, count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
-from segcli.datasets.layouts.pairing import is_text
 from segcli.datasets.prepared.format import is_prepared
 from segcli.engine.prediction import streams
 from segcli.engine.prediction.streams import Item
 from segcli.errors import DataError, FileProblem, UsageError
+from segcli.io.files import is_text
 from segcli.io.images import SUFFIXES, Pixels, read_image
 
 Value = TypeVar("Value")
