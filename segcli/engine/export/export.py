@@ -19,6 +19,7 @@ from segcli.engine.export.int8 import Calibration
 from segcli.engine.export.parity import Agreement, Parity, compare, default_tolerance, refuse_disagreement, refuse_loss
 from segcli.engine.export.targets import Job, Target
 from segcli.engine.prediction.load import of_any_size
+from segcli.engine.prediction.one_size import OneSize
 from segcli.engine.prediction.predictor import Predictor
 from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
@@ -136,14 +137,27 @@ def _contract(target: Target, card: ModelCard, wanted: Wanted, samples: Sequence
 def _check(
     reference: Predictor, file: ExportedFile, samples: Sequence[Sample], own: bool, progress: Progress
 ) -> tuple[tuple[Agreement, ...], tuple[float, float], tuple[float, float] | None]:
-    """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes."""
+    """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes.
+
+    The model sees the images as the file does: what a file of one size loses by that size is not the export's fault.
+    """
     compared = samples[:NUM_CHECKED] if file.precision == "int8" else samples
     agreements, milliseconds = compare(reference, file, [sample.image() for sample in compared], progress)
     if not own:
         return agreements, milliseconds, None
-    model = Resizing(reference, file.card.inference)
+    model = _seeing_as(file, reference)
     before, after = (evaluate(predictor, samples).scores.miou for predictor in (model, of_any_size(file)))
     return agreements, milliseconds, (before, after)
+
+
+def _seeing_as(file: ExportedFile, reference: Predictor) -> Predictor:
+    """The model as a predictor of images of any size, which come to it in the size that the file gets them in."""
+    contract, inference = file.contract, file.card.inference
+    if contract.size is None:
+        return Resizing(reference, inference)
+    if contract.resizes:
+        return OneSize(Resizing(reference, inference), contract.size)
+    return Resizing(OneSize(reference, contract.size), inference)
 
 
 def _samples(card: ModelCard, wanted: Wanted) -> tuple[Sequence[Sample], str, bool]:
