@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from segcli.engine.arrays.numpy_arrays import Values
-from segcli.engine.export.program import example, first_line, free_axes, to_program
+from segcli.engine.export.program import cure, example, first_line, free_axes, to_program
 from segcli.errors import ExportError
 from segcli.io.card import Contract
 from segcli.io.images import Pixels
@@ -70,8 +70,8 @@ def convert(
         reasons.append(
             f"{route}: at sizes other than the traced one it differs from torch by {difference:.2g} of the largest"
         )
-    cure = "choose another encoder" if contract.size else "an encoder that takes one size only needs --size HxW"
-    raise ExportError(f"{network.network.model.name} does not export to ONNX ({'; '.join(reasons)}); {cure}")
+    name = network.network.model.name
+    raise ExportError(f"{name} does not export to ONNX ({'; '.join(reasons)}); {cure(contract)}")
 
 
 def to_fp16(model: ModelProto, contract: Contract | None = None) -> ModelProto:

@@ -69,10 +69,20 @@ def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, con
     Raises:
         ExportError: if torch cannot capture the network.
     """
-    program = to_program(deployed(network, card, contract), contract)
+    try:
+        program = to_program(deployed(network, card, contract), contract)
+    except ExportError as error:
+        raise ExportError(f"{error}; {cure(contract)}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, path, extra_files={CARD: replace(card, contract=contract).to_json()})
+
+
+def cure(contract: Contract) -> str:
+    """What to do where a network cannot be exported as a contract wants it."""
+    if contract.size is None:
+        return "an encoder that takes one size only needs it as --size HxW"
+    return f"an encoder that takes one size only may take another than {contract.size[0]}x{contract.size[1]}"
 
 
 def first_line(error: Exception) -> str:

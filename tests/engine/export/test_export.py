@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from conftest import draw_pair
 from torch import nn
@@ -67,6 +68,18 @@ def test_the_exporter_of_torch_export_takes_over(network: SegmentationNetwork, m
     model, route = convert(Deployed(network))
     assert route == DYNAMO
     assert_free(model)
+
+
+def test_an_encoder_of_one_size_exports_at_that_size_alone() -> None:
+    options = {"img_size": 64, "window_size": 2, "embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    swin = smp.Unet("tu-swin_tiny_patch4_window7_224", encoder_weights=None, decoder_channels=(8,) * 5, **options)
+    network = Deployed(SegmentationNetwork(swin, (0.5,) * 3, (0.5,) * 3))
+    exported, _ = convert(network, Contract(size=(64, 64)), routes=("TorchScript",))
+    assert exported.graph.input[0].type.tensor_type.shape.dim[2].dim_value == 64
+    with pytest.raises(ExportError, match="; an encoder that takes one size only needs it as --size HxW$"):
+        convert(network, routes=("TorchScript",))
+    with pytest.raises(ExportError, match="; an encoder that takes one size only may take another than 96x100$"):
+        convert(network, Contract(size=(96, 100)), routes=("TorchScript",))
 
 
 def test_an_export_that_is_wrong_at_another_size_is_refused(network: SegmentationNetwork) -> None:
