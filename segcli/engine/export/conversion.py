@@ -71,7 +71,7 @@ def convert(
             f"{route}: at sizes other than the traced one it differs from torch by {difference:.2g} of the largest"
         )
     name = network.network.model.name
-    raise ExportError(f"{name} does not export to ONNX ({'; '.join(reasons)}); {cure(contract)}")
+    raise ExportError(f"{name} does not export to ONNX ({'; '.join(reasons)}); {cure(network.network, contract)}")
 
 
 def to_fp16(model: ModelProto, contract: Contract | None = None) -> ModelProto:

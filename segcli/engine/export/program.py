@@ -11,7 +11,7 @@ from torch.export import Dim, ExportedProgram
 from segcli.errors import ExportError
 from segcli.io.card import CARD, Contract, ModelCard
 from segcli.nn.deployed import Deployed
-from segcli.nn.network import SegmentationNetwork
+from segcli.nn.network import SegmentationNetwork, only_size
 
 TRACED_BATCH = 2
 TRACED_SIZE = (75, 110)
@@ -72,17 +72,18 @@ def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, con
     try:
         program = to_program(deployed(network, card, contract), contract)
     except ExportError as error:
-        raise ExportError(f"{error}; {cure(contract)}") from error
+        raise ExportError(f"{error}; {cure(network, contract)}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, path, extra_files={CARD: replace(card, contract=contract).to_json()})
 
 
-def cure(contract: Contract) -> str:
+def cure(network: SegmentationNetwork, contract: Contract) -> str:
     """What to do where a network cannot be exported as a contract wants it."""
-    if contract.size is None:
-        return "an encoder that takes one size only needs it as --size HxW"
-    return f"an encoder that takes one size only may take another than {contract.size[0]}x{contract.size[1]}"
+    size = only_size(network.model)
+    if size is None or size == contract.size:
+        return "choose another encoder"
+    return f"its encoder takes images of one size: --size {size[0]}x{size[1]}"
 
 
 def first_line(error: Exception) -> str:

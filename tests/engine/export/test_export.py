@@ -27,6 +27,7 @@ from segcli.errors import ExportError, ModelError, UsageError
 from segcli.io.card import CARD, Contract
 from segcli.io.formats import FORMATS, Format
 from segcli.nn.deployed import Deployed
+from segcli.nn.folding import folded
 from segcli.nn.network import SegmentationNetwork
 from segcli.task import Task
 
@@ -71,15 +72,15 @@ def test_the_exporter_of_torch_export_takes_over(network: SegmentationNetwork, m
 
 
 def test_an_encoder_of_one_size_exports_at_that_size_alone() -> None:
-    options = {"img_size": 64, "window_size": 2, "embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    options = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
     swin = smp.Unet("tu-swin_tiny_patch4_window7_224", encoder_weights=None, decoder_channels=(8,) * 5, **options)
     network = Deployed(SegmentationNetwork(swin, (0.5,) * 3, (0.5,) * 3))
-    exported, _ = convert(network, Contract(size=(64, 64)), routes=("TorchScript",))
-    assert exported.graph.input[0].type.tensor_type.shape.dim[2].dim_value == 64
-    with pytest.raises(ExportError, match="; an encoder that takes one size only needs it as --size HxW$"):
-        convert(network, routes=("TorchScript",))
-    with pytest.raises(ExportError, match="; an encoder that takes one size only may take another than 96x100$"):
-        convert(network, Contract(size=(96, 100)), routes=("TorchScript",))
+    exported, _ = convert(network, Contract(size=(224, 224)), routes=("TorchScript",))
+    assert exported.graph.input[0].type.tensor_type.shape.dim[2].dim_value == 224
+    for contract in (Contract(), Contract(size=(96, 100))):
+        with pytest.raises(ExportError, match="; its encoder takes images of one size: --size 224x224$"):
+            convert(network, contract, routes=("TorchScript",))
+    assert folded(network.network)(torch.zeros(1, 3, 224, 224)).shape == (1, 2, 224, 224)  # as a bundle is loaded
 
 
 def test_an_export_that_is_wrong_at_another_size_is_refused(network: SegmentationNetwork) -> None:
