@@ -1,5 +1,6 @@
 """A network as a `.pt2` file: a program of torch.export with the contract and the model card inside."""
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -73,9 +74,11 @@ def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, con
         program = to_program(deployed(network, card, contract), contract)
     except ExportError as error:
         raise ExportError(f"{error}; {cure(network, contract)}") from error
+    content = io.BytesIO()  # where the disk fills, torch's own writer of files ends the whole process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, path, extra_files={CARD: replace(card, contract=contract).to_json()})
+        torch.export.save(program, content, extra_files={CARD: replace(card, contract=contract).to_json()})
+    path.write_bytes(content.getbuffer())
 
 
 def cure(network: SegmentationNetwork, contract: Contract) -> str:

@@ -1,5 +1,6 @@
 import copy
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from segcli.engine.export.parity import odd_size
 from segcli.engine.export.targets import TARGETS, Job, Target, find_target
 from segcli.engine.prediction.load import load_predictor
 from segcli.engine.prediction.predictor import predict_mask
-from segcli.errors import ExportError, ModelError, UsageError
+from segcli.errors import ExportError, ModelError, SegError, UsageError
 from segcli.io.card import CARD, Contract
 from segcli.io.formats import FORMATS, Format
 from segcli.nn.deployed import Deployed
@@ -238,6 +239,26 @@ def test_a_program_of_torch_export_is_a_model_like_any_other(bundle: Path, tmp_p
     (tmp_path / "half.pt2").write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match=r"half.pt2 cannot be opened .*; export it again"):
         load_predictor(tmp_path / "half.pt2")
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch", "openvino"])
+def test_a_full_disk_is_told_and_the_old_file_stays(name: str, bundle: Path, tmp_path: Path) -> None:
+    target = find_target(name)
+    if target.format.module is not None:
+        pytest.importorskip(target.format.module, reason=f"the extra {target.format.extra} is not installed")
+    path = default_path(target, tmp_path, "fp32")
+    old = path / target.format.marker if target.format.marker else path
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as if the disk had no more room
+    try:
+        with pytest.raises(SegError, match=rf"{path.name} cannot be written: .* What was there before is kept"):
+            export_model(target, bundle, path, Wanted(verify=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+    assert old.read_text() == "old"
 
 
 def test_openvino_writes_a_folder(bundle: Path, tmp_path: Path) -> None:
