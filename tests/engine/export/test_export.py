@@ -17,6 +17,7 @@ from torch.nn import functional
 from segcli.components.models import ARCHITECTURES, ModelOptions, build_network
 from segcli.engine.backends.onnxruntime import load_onnx
 from segcli.engine.backends.program import load_program
+from segcli.engine.export import conversion
 from segcli.engine.export.conversion import DYNAMO, convert, to_fp16
 from segcli.engine.export.export import Wanted, default_path, export_model
 from segcli.engine.export.onnx import write_onnx
@@ -99,6 +100,14 @@ def test_an_export_that_is_wrong_at_another_size_is_refused(network: Segmentatio
     network.model.segmentation_head = Frozen(network.model.segmentation_head)
     with pytest.raises(ExportError, match="does not export to ONNX .*at sizes other than the traced one"):
         convert(Deployed(network), routes=("TorchScript",))
+
+
+def test_what_no_onnx_file_holds_is_refused_at_once(
+    network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "MOST_BYTES", 1_000_000)
+    with pytest.raises(ExportError, match=r"take [\d.]+ GB, and an ONNX file holds 0.0 GB; export to torch instead$"):
+        convert(Deployed(network))
 
 
 def test_fp16_halves_the_file_and_keeps_its_ends() -> None:
