@@ -4,6 +4,8 @@ A layer of stride s and kernel k, dilated by d, is padded so that x pixels becom
 d·(k - 1) + 1 - s pixels, whatever x is. A network whose input is padded to its stride has such sides everywhere.
 """
 
+from typing import Any
+
 import torch
 from timm.layers import AvgPool2dSame, Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
@@ -31,17 +33,14 @@ def padded_by_constants(layer: nn.Module) -> nn.Module | None:
     return None
 
 
-def _behind_padding(plain: nn.Module, layer: nn.Module, value: float = 0.0) -> nn.Module:
-    sides = []
+def _behind_padding(plain: nn.Module, layer: Any, value: float = 0.0) -> nn.Module:
+    dilations = _pair(getattr(layer, "dilation", 1))  # average pooling has none
+    sides: list[int] = []
     for axis in (1, 0):  # constants are given for the width first
-        kernel, stride, dilation = (_pair(each)[axis] for each in (layer.kernel_size, layer.stride, _dilation(layer)))
-        amount = max(dilation * (kernel - 1) + 1 - stride, 0)
+        kernel, stride = _pair(layer.kernel_size)[axis], _pair(layer.stride)[axis]
+        amount = max(dilations[axis] * (kernel - 1) + 1 - stride, 0)
         sides += [amount // 2, amount - amount // 2]
     return nn.Sequential(nn.ConstantPad2d((sides[0], sides[1], sides[2], sides[3]), value), plain)
-
-
-def _dilation(layer: nn.Module) -> int | tuple[int, int]:
-    return getattr(layer, "dilation", 1)  # average pooling has none
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
