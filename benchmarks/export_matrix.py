@@ -151,7 +151,7 @@ def _shown(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "–"
     if "failed" in cell:
-        return f"**fails**: {cell['failed'][:200]}"
+        return f"**fails**: {cell['failed'].partition(';')[0]}"
     worst = min(agreement["labels"] for agreement in cell["agreements"])
     before, after = cell["miou"]
     share = f"{np.floor(worst * 1e5) / 1e3:.3f}".rstrip("0").rstrip(".")

@@ -77,7 +77,7 @@ class SegmentationNetwork(nn.Module):
 
 def only_size(model: nn.Module) -> tuple[int, int] | None:
     """Height and width that an smp model's encoder was made for, where timm says that it takes no others."""
-    made_for = getattr(getattr(model.encoder, "model", None), "pretrained_cfg", {})
+    made_for = getattr(getattr(getattr(model, "encoder", None), "model", None), "pretrained_cfg", {})
     return made_for["input_size"][1:] if made_for.get("fixed_input_size") else None
 
 
