@@ -159,7 +159,8 @@ def _draw(found: "list[Measured]", data: Path, processor: str, path: Path) -> No
             points.append(Point(name, miou, each[0], (each[1], each[2]), measured.num_bytes))
     if points:
         height, width = judged[0].image_size
-        setting = f"{width}×{height}, {judged[0].threads} threads, {processor}"
+        threads = judged[0].threads
+        setting = f"{width}×{height}, {threads} thread{'s' * (threads > 1)}, {processor}"
         draw_trade_off(points, f"mIoU on {data.name} against latency ({setting})", path)
 
 

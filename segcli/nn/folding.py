@@ -12,11 +12,11 @@ from torch.nn.utils import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segcli.nn.depthwise import depthwise_as_any
-from segcli.nn.network import SegmentationNetwork
+from segcli.nn.network import SegmentationNetwork, only_size
 
 _PLAIN = (nn.BatchNorm2d, nn.SyncBatchNorm)
 _WITH_ACTIVATION = (BatchNormAct2d, SyncBatchNormAct)  # timm's: the norm holds what comes behind it
-_PROBE = 64  # pixels a side of the image that shows which norm follows which convolution
+_PROBE = (64, 64)  # height and width of the image that shows which norm follows which convolution
 
 
 def folded(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -34,8 +34,9 @@ def folded(network: SegmentationNetwork) -> SegmentationNetwork:
     network = copy.deepcopy(network).eval().requires_grad_(False)
     network.auxiliary = None
     depthwise_as_any(network)
+    size = only_size(network.model) or _PROBE
     with torch.no_grad(), _Watched() as watched:
-        network(torch.zeros(1, 3, _PROBE, _PROBE, dtype=torch.uint8, device=network.scale.device))
+        network(torch.zeros(1, 3, *size, dtype=torch.uint8, device=network.scale.device))
     convolutions = _by_tensor(network, "weight", (nn.Conv2d, nn.ConvTranspose2d))
     norms = _by_tensor(network, "running_mean", (*_PLAIN, *_WITH_ACTIVATION))
     replaced: dict[nn.Module, nn.Module] = {}

@@ -75,6 +75,12 @@ class SegmentationNetwork(nn.Module):
         return larger(multiple, self.min_side) if self.min_side > self.stride else multiple
 
 
+def only_size(model: nn.Module) -> tuple[int, int] | None:
+    """Height and width that an smp model's encoder was made for, where timm says that it takes no others."""
+    made_for = getattr(getattr(getattr(model, "encoder", None), "model", None), "pretrained_cfg", {})
+    return made_for["input_size"][1:] if made_for.get("fixed_input_size") else None
+
+
 def _logits(output: Tensor, height: int, width: int) -> Tensor:
     """What a head gives without the padding; a head of one channel z means [0, z]."""
     output = output[..., :height, :width]

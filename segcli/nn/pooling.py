@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcli.nn.network import SegmentationNetwork
+from segcli.nn.same_padding import padded_by_constants
 
 
 def exportable(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -33,6 +34,8 @@ def exportable(network: SegmentationNetwork) -> SegmentationNetwork:
                 setattr(parent, name, PyramidLevel(child.pool))
             elif isinstance(child, nn.AdaptiveAvgPool2d) and _sides(child) != (1, 1):
                 setattr(parent, name, MatrixPool2d(_sides(child)))
+            elif (padded := padded_by_constants(child)) is not None:
+                setattr(parent, name, padded)
         if isinstance(parent, VisionTransformer) and parent.pos_embed is not None and _resamples_positions(parent):
             _move_positions(parent, parent.pos_embed.detach())
     return network

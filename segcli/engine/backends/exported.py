@@ -100,9 +100,13 @@ class ExportedFile:
 
     def _logits(self, output: NDArray[Any]) -> Logits:
         if self.contract.output == "labels":
-            classes = np.arange(self.card.task.num_classes).reshape(-1, 1, 1)
-            return (output[:, None] == classes) * _CERTAIN
+            return certain_logits(output, self.card.task.num_classes)
         values = output.transpose(0, 3, 1, 2) if self.contract.layout == "nhwc" else output
         if self.contract.output == "probabilities":
             return np.log(np.maximum(values, np.finfo(np.float32).tiny))
         return values
+
+
+def certain_logits(labels: NDArray[Any], num_classes: int) -> Logits:
+    """Logits N×C×H×W of one that is certain of each label (N×H×W)."""
+    return (labels[:, None] == np.arange(num_classes).reshape(-1, 1, 1)) * _CERTAIN

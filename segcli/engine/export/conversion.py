@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from segcli.engine.arrays.numpy_arrays import Values
-from segcli.engine.export.program import example, first_line, free_axes, to_program
+from segcli.engine.export.program import cure, example, first_line, free_axes, to_program
 from segcli.errors import ExportError
 from segcli.io.card import Contract
 from segcli.io.images import Pixels
@@ -34,6 +34,9 @@ ROUTES = (TORCHSCRIPT, DYNAMO)
 
 CHECKED_SIZES = ((1, 75, 50), (3, 131, 190))
 """Batches, heights and widths: smaller and larger than the traced ones, and no multiples of any stride."""
+
+MOST_BYTES = 2**31 - 2**20
+"""Of weights in one ONNX file: what protobuf holds, less a megabyte for the graph."""
 
 FP16_MAX = float(np.finfo(np.float16).max)
 
@@ -55,8 +58,9 @@ def convert(
         A model with input `image` and an output named after what it gives, and the route.
 
     Raises:
-        ExportError: the network cannot be exported, or the export is wrong at another size.
+        ExportError: the network cannot be exported or is too large, or the export is wrong at another size.
     """
+    _refuse_size(network)
     contract, reasons = contract or Contract(), []
     for route in routes:
         try:
@@ -70,8 +74,8 @@ def convert(
         reasons.append(
             f"{route}: at sizes other than the traced one it differs from torch by {difference:.2g} of the largest"
         )
-    cure = "choose another encoder" if contract.size else "an encoder that takes one size only needs --size HxW"
-    raise ExportError(f"{network.network.model.name} does not export to ONNX ({'; '.join(reasons)}); {cure}")
+    name = network.network.model.name
+    raise ExportError(f"{name} does not export to ONNX ({'; '.join(reasons)}); {cure(network.network, contract)}")
 
 
 def to_fp16(model: ModelProto, contract: Contract | None = None) -> ModelProto:
@@ -110,6 +114,15 @@ def nodes_of_sizes(model: ModelProto) -> list[str]:
         else:
             names.append(node.name)
     return names
+
+
+def _refuse_size(network: Deployed) -> None:
+    num_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if num_bytes > MOST_BYTES:
+        raise ExportError(
+            f"the weights of {network.network.model.name} take {num_bytes / 1e9:.1f} GB, and an ONNX file holds "
+            f"{MOST_BYTES / 1e9:.1f} GB; export to torch instead"
+        )
 
 
 def _trace(network: Deployed, contract: Contract) -> ModelProto:

@@ -12,19 +12,22 @@ import torch
 from segcli.datasets.dataset import Sample
 from segcli.datasets.layouts import shapes
 from segcli.datasets.open import open_for_model
-from segcli.engine.backends.exported import ExportedFile
+from segcli.engine.arrays import Logits, operations
+from segcli.engine.backends.exported import ExportedFile, certain_logits
 from segcli.engine.backends.pytorch import TorchBackend
 from segcli.engine.evaluation.evaluate import evaluate
 from segcli.engine.export.int8 import Calibration
 from segcli.engine.export.parity import Agreement, Parity, compare, default_tolerance, refuse_disagreement, refuse_loss
 from segcli.engine.export.targets import Job, Target
 from segcli.engine.prediction.load import of_any_size
-from segcli.engine.prediction.predictor import Predictor
+from segcli.engine.prediction.one_size import OneSize
+from segcli.engine.prediction.predictor import Predictor, Wrapper
 from segcli.engine.prediction.resizing import Resizing
 from segcli.errors import UsageError
 from segcli.io.bundle import load_bundle
 from segcli.io.card import Contract, ModelCard
 from segcli.io.files import replacing, replacing_folder, write_text
+from segcli.io.images import Pixels
 from segcli.parallel import Progress, silent
 
 NUM_CHECKED, NUM_JUDGED = 4, 16
@@ -136,14 +139,40 @@ def _contract(target: Target, card: ModelCard, wanted: Wanted, samples: Sequence
 def _check(
     reference: Predictor, file: ExportedFile, samples: Sequence[Sample], own: bool, progress: Progress
 ) -> tuple[tuple[Agreement, ...], tuple[float, float], tuple[float, float] | None]:
-    """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes."""
+    """Agreements, milliseconds, and the mIoU of model and file where the masks are of the model's classes.
+
+    The model sees the images as the file does, and gives as much: what a file loses by its only size, or by giving
+    labels where their logits would be enlarged, is not the export's fault.
+    """
     compared = samples[:NUM_CHECKED] if file.precision == "int8" else samples
     agreements, milliseconds = compare(reference, file, [sample.image() for sample in compared], progress)
     if not own:
         return agreements, milliseconds, None
-    model = Resizing(reference, file.card.inference)
+    model = _seeing_as(file, reference)
     before, after = (evaluate(predictor, samples).scores.miou for predictor in (model, of_any_size(file)))
     return agreements, milliseconds, (before, after)
+
+
+def _seeing_as(file: ExportedFile, reference: Predictor) -> Predictor:
+    """The model as a predictor of images of any size: it gets them in the file's size, and gives as much."""
+    contract, inference = file.contract, file.card.inference
+    if contract.output == "labels" and not contract.resizes:
+        reference = _Labelling(reference)
+    if contract.size is None:
+        return Resizing(reference, inference)
+    if contract.resizes:
+        return OneSize(Resizing(reference, inference), contract.size)
+    return Resizing(OneSize(reference, contract.size), inference)
+
+
+@dataclass(frozen=True)
+class _Labelling(Wrapper):
+    """A predictor of which nothing but the labels is taken, as of a file that gives labels."""
+
+    def __call__(self, images: Pixels) -> Logits:
+        logits = self.inner(images)
+        ops = operations(logits)
+        return certain_logits(ops.to_numpy(ops.labels(logits)), self.card.task.num_classes)
 
 
 def _samples(card: ModelCard, wanted: Wanted) -> tuple[Sequence[Sample], str, bool]:

@@ -23,7 +23,7 @@ def write_onnx(job: Job) -> Mapping[str, Any]:
     if job.card.precision == "fp16":
         model = to_fp16(model, job.contract)
     if job.calibration is not None:
-        from segcli.engine.export.int8 import quantise
+        from segcli.engine.export.int8_onnx import quantise
 
         quantised, found = quantise(model, job.card, job.calibration, job.progress)
         save(quantised, job)

@@ -15,7 +15,7 @@ def write_openvino(job: Job) -> Mapping[str, str]:
     """Fills the job's folder, by way of ONNX; tells by which of torch's exporters.
 
     Raises:
-        ExportError: if the network cannot be converted.
+        ExportError: if the network cannot be converted, or the files cannot be written.
     """
     import openvino
 
@@ -27,7 +27,10 @@ def write_openvino(job: Job) -> Mapping[str, str]:
             model = openvino.convert_model(file)
         except RuntimeError as error:
             raise ExportError(f"OpenVINO cannot convert the network: {' '.join(str(error).split())[:160]}") from error
-        # It would halve the weights unasked otherwise.
-        openvino.save_model(model, job.path / MODEL, compress_to_fp16=False)
+        try:
+            # It would halve the weights unasked otherwise.
+            openvino.save_model(model, job.path / MODEL, compress_to_fp16=False)
+        except RuntimeError as error:  # of a stream that failed; it does not say why
+            raise ExportError(f"OpenVINO cannot write its files to {job.path.parent}; is the disk full?") from error
     (job.path / CARD).write_text(job.card.to_json(), encoding="utf-8")
     return facts

@@ -1,5 +1,6 @@
 """A network as a `.pt2` file: a program of torch.export with the contract and the model card inside."""
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 from segcli.errors import ExportError
 from segcli.io.card import CARD, Contract, ModelCard
 from segcli.nn.deployed import Deployed
-from segcli.nn.network import SegmentationNetwork
+from segcli.nn.network import SegmentationNetwork, only_size
 
 TRACED_BATCH = 2
 TRACED_SIZE = (75, 110)
@@ -69,10 +70,23 @@ def write_program(path: Path, network: SegmentationNetwork, card: ModelCard, con
     Raises:
         ExportError: if torch cannot capture the network.
     """
-    program = to_program(deployed(network, card, contract), contract)
+    try:
+        program = to_program(deployed(network, card, contract), contract)
+    except ExportError as error:
+        raise ExportError(f"{error}; {cure(network, contract)}") from error
+    content = io.BytesIO()  # where the disk fills, torch's own writer of files ends the whole process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, path, extra_files={CARD: replace(card, contract=contract).to_json()})
+        torch.export.save(program, content, extra_files={CARD: replace(card, contract=contract).to_json()})
+    path.write_bytes(content.getbuffer())
+
+
+def cure(network: SegmentationNetwork, contract: Contract) -> str:
+    """What to do where a network cannot be exported as a contract wants it."""
+    size = only_size(network.model)
+    if size is None or size == contract.size:
+        return "choose another encoder"
+    return f"its encoder takes images of one size: --size {size[0]}x{size[1]}"
 
 
 def first_line(error: Exception) -> str:

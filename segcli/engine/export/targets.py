@@ -98,8 +98,7 @@ def _write_program(job: Job) -> Mapping[str, Any]:
 def _write_tflite(job: Job) -> Mapping[str, Any]:
     from segcli.engine.export.tflite import write_tflite
 
-    write_tflite(job.network, job.card, job.contract, job.path, job.progress, job.offline)
-    return {}
+    return write_tflite(job)
 
 
 def _write_savedmodel(job: Job) -> Mapping[str, Any]:
@@ -124,7 +123,7 @@ TARGETS = (
     ),
     Target(
         by_name("tflite"), "one .tflite file for LiteRT (TensorFlow Lite) on phones and small boards",
-        ("fp32", "fp16"), "nhwc", False, 1, _write_tflite, LOADERS["tflite"],
+        ("fp32", "fp16", "int8"), "nhwc", False, 1, _write_tflite, LOADERS["tflite"],
     ),
     Target(
         by_name("savedmodel"), "a folder for TensorFlow Serving, with 1/ in it",

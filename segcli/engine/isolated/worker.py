@@ -12,6 +12,7 @@ from segcli.engine.isolated.inside_messages import Buffers, Message, receive, se
 
 TENSORFLOW = Path(__file__).with_name("inside_tensorflow.py")
 LITERT = Path(__file__).with_name("inside_litert.py")
+INT8 = Path(__file__).with_name("inside_int8.py")
 
 Tell = Callable[[str], None]
 

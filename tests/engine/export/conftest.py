@@ -48,3 +48,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def network(bundle: Path) -> SegmentationNetwork:
     """The network of the bundle, to be changed."""
     return load_bundle(bundle)[0].eval()
+
+
+@pytest.fixture(scope="package")
+def bundle_with_an_outlier(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with the same function, but one activation a thousand times the others of its layer."""
+    folder = tmp_path_factory.mktemp("outlier") / "best"
+    network, card = load_bundle(bundle)
+    block = network.model.decoder.blocks[-1]
+    block.conv1[1].weight.data[0] *= 1000
+    block.conv1[1].bias.data[0] *= 1000
+    block.conv2[0].weight.data[:, 0] /= 1000
+    save_bundle(folder, network, card)
+    return folder

@@ -1,5 +1,6 @@
 import copy
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from conftest import draw_pair
 from torch import nn
@@ -15,6 +17,7 @@ from torch.nn import functional
 from segcli.components.models import ARCHITECTURES, ModelOptions, build_network
 from segcli.engine.backends.onnxruntime import load_onnx
 from segcli.engine.backends.program import load_program
+from segcli.engine.export import conversion
 from segcli.engine.export.conversion import DYNAMO, convert, to_fp16
 from segcli.engine.export.export import Wanted, default_path, export_model
 from segcli.engine.export.onnx import write_onnx
@@ -22,10 +25,11 @@ from segcli.engine.export.parity import odd_size
 from segcli.engine.export.targets import TARGETS, Job, Target, find_target
 from segcli.engine.prediction.load import load_predictor
 from segcli.engine.prediction.predictor import predict_mask
-from segcli.errors import ExportError, ModelError, UsageError
+from segcli.errors import ExportError, ModelError, SegError, UsageError
 from segcli.io.card import CARD, Contract
 from segcli.io.formats import FORMATS, Format
 from segcli.nn.deployed import Deployed
+from segcli.nn.folding import folded
 from segcli.nn.network import SegmentationNetwork
 from segcli.task import Task
 
@@ -69,6 +73,18 @@ def test_the_exporter_of_torch_export_takes_over(network: SegmentationNetwork, m
     assert_free(model)
 
 
+def test_an_encoder_of_one_size_exports_at_that_size_alone() -> None:
+    options = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    swin = smp.Unet("tu-swin_tiny_patch4_window7_224", encoder_weights=None, decoder_channels=(8,) * 5, **options)
+    network = Deployed(SegmentationNetwork(swin, (0.5,) * 3, (0.5,) * 3))
+    exported, _ = convert(network, Contract(size=(224, 224)), routes=("TorchScript",))
+    assert exported.graph.input[0].type.tensor_type.shape.dim[2].dim_value == 224
+    for contract in (Contract(), Contract(size=(96, 100))):
+        with pytest.raises(ExportError, match="; its encoder takes images of one size: --size 224x224$"):
+            convert(network, contract, routes=("TorchScript",))
+    assert folded(network.network)(torch.zeros(1, 3, 224, 224)).shape == (1, 2, 224, 224)  # as a bundle is loaded
+
+
 def test_an_export_that_is_wrong_at_another_size_is_refused(network: SegmentationNetwork) -> None:
 
     class Frozen(nn.Module):
@@ -84,6 +100,14 @@ def test_an_export_that_is_wrong_at_another_size_is_refused(network: Segmentatio
     network.model.segmentation_head = Frozen(network.model.segmentation_head)
     with pytest.raises(ExportError, match="does not export to ONNX .*at sizes other than the traced one"):
         convert(Deployed(network), routes=("TorchScript",))
+
+
+def test_what_no_onnx_file_holds_is_refused_at_once(
+    network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "MOST_BYTES", 1_000_000)
+    with pytest.raises(ExportError, match=r"take [\d.]+ GB, and an ONNX file holds 0.0 GB; export to torch instead$"):
+        convert(Deployed(network))
 
 
 def test_fp16_halves_the_file_and_keeps_its_ends() -> None:
@@ -224,6 +248,26 @@ def test_a_program_of_torch_export_is_a_model_like_any_other(bundle: Path, tmp_p
     (tmp_path / "half.pt2").write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match=r"half.pt2 cannot be opened .*; export it again"):
         load_predictor(tmp_path / "half.pt2")
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch", "openvino"])
+def test_a_full_disk_is_told_and_the_old_file_stays(name: str, bundle: Path, tmp_path: Path) -> None:
+    target = find_target(name)
+    if target.format.module is not None:
+        pytest.importorskip(target.format.module, reason=f"the extra {target.format.extra} is not installed")
+    path = default_path(target, tmp_path, "fp32")
+    old = path / target.format.marker if target.format.marker else path
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as if the disk had no more room
+    try:
+        with pytest.raises(SegError, match=rf"{path.name} cannot be written: .* What was there before is kept"):
+            export_model(target, bundle, path, Wanted(verify=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+    assert old.read_text() == "old"
 
 
 def test_openvino_writes_a_folder(bundle: Path, tmp_path: Path) -> None:

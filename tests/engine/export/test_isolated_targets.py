@@ -9,22 +9,19 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from segcli.config import RunConfig
 from segcli.engine.export.export import Wanted, export_model
 from segcli.engine.export.savedmodel import docker_command
 from segcli.engine.export.targets import find_target
 from segcli.engine.prediction.load import load_predictor
-from segcli.engine.training.loop import train
 from segcli.errors import ModelError
 
 
-@pytest.fixture
-def bundle(tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = os.environ.get("SEGCLI_TEST_ISOLATED")
     if not folder:
         pytest.skip("SEGCLI_TEST_ISOLATED names no folder for the isolated environment")
     monkeypatch.setenv("SEGCLI_CACHE", folder)
-    return train(tiny(train={"epochs": 8}, optimizer={"lr": 1e-2}), "a").run.best
 
 
 @pytest.mark.parametrize(
@@ -61,3 +58,14 @@ def test_a_savedmodel_has_what_tensorflow_serving_wants(bundle: Path, tmp_path: 
     command = shlex.split(docker_command(path))
     assert f"type=bind,source={path},target=/models/a model" in command
     assert "MODEL_NAME=a model" in command
+
+
+def test_int8_keeps_in_float_what_it_harms(bundle_with_an_outlier: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    parity = export_model(find_target("tflite"), bundle_with_an_outlier, path, Wanted("int8", size=(48, 67)))
+    found = parity.facts["int8"]
+    assert found.miou_float - found.miou_all > 0.05
+    assert found.miou_float - found.miou <= 0.01
+    assert 1 <= sum(layer.kept for layer in found.layers) < len(found.layers) / 2
+    assert parity.num_bytes < 0.5 * parity.model_bytes
+    assert load_predictor(path).precision == "int8"
