@@ -197,7 +197,7 @@ def _launcher(predictor: Predictor, needs: frozenset[str], huge: HugeImages | No
         def launch(images: Pixels) -> Callable[[], Computed]:
             if huge and not fits(predictor, *images.shape[1:3]):
                 return partial(predict_images, huge.tiled, images, needs)
-            if pool is not None:
+            if pool is not None and fits(predictor, *images.shape[1:3], predictor.concurrency):
                 return pool.submit(predict_images, predictor, images, needs).result
             computed = predict_images(predictor, images, needs)
             return lambda: computed

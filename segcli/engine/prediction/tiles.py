@@ -242,9 +242,9 @@ def _reading(image: Pixels) -> Read:
     return lambda row, column: image[row.start : row.stop, column.start : column.stop]
 
 
-def fits(predictor: Predictor, height: int, width: int) -> bool:
-    """Whether an image of a height and width can be computed whole in half of the memory that is free."""
-    return _has_room(predictor, height * width, _BYTES_A_PIXEL)
+def fits(predictor: Predictor, height: int, width: int, number: int = 1) -> bool:
+    """Whether a number of images of a height and width can be computed whole in half of the memory that is free."""
+    return height * width <= SURELY_FITS or _has_room(predictor, number * height * width, _BYTES_A_PIXEL)
 
 
 def fits_in_tiles(predictor: Predictor, num_pixels: int) -> bool:

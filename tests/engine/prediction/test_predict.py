@@ -23,13 +23,14 @@ from segcli.datasets.layouts.base import Options, Pair
 from segcli.datasets.open import open_source
 from segcli.datasets.prepared.format import open_prepared
 from segcli.datasets.prepared.write import prepare
+from segcli.engine.arrays import Logits
 from segcli.engine.prediction.journal import output_of
 from segcli.engine.prediction.predict import Predicted, Work, finish, predict_items
 from segcli.engine.prediction.sinks import PRODUCTS, open_sinks
 from segcli.engine.prediction.sinks.base import Plan, parse_groups
 from segcli.engine.prediction.sources import Reading, open_sources
 from segcli.errors import DataError, SegError, UsageError
-from segcli.io.images import read_mask
+from segcli.io.images import Pixels, read_mask, write_image
 
 SOME = Work(2, 2)
 
@@ -355,6 +356,29 @@ def test_concurrent_and_batched_predictors_give_the_same(photos: Path, tmp_path:
     assert as_bytes(tmp_path / "one/masks") == as_bytes(tmp_path / "four/masks")
 
 
+@pytest.mark.parametrize(("free", "together"), [(1 << 40, 2), (26 << 30, 1)])
+def test_large_images_are_computed_side_by_side_where_memory_holds_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, together: int
+) -> None:
+    for name in "ab":
+        write_image(tmp_path / "large" / f"{name}.png", np.zeros((2050, 2050, 3), np.uint8))
+    monkeypatch.setattr("segcli.engine.arrays.numpy_arrays.free_memory_of_the_host", lambda: free)
+    inside: list[int] = []
+    most: list[int] = []
+
+    class Slow(Nearest):
+        def __call__(self, images: Pixels) -> Logits:
+            if images.shape[1] > 64:
+                inside.append(1)
+                time.sleep(0.3)
+                most.append(len(inside))
+                inside.pop()
+            return np.zeros((len(images), 3, *images.shape[1:3]), np.float32)
+
+    predict(tmp_path / "large", tmp_path / "out", work=Work(1, 2), predictor=Slow(concurrency=2))
+    assert max(most) == together
+
+
 @pytest.mark.parametrize(("save", "size", "what"), [("masks", 500, "masks/0.png"), ("coco", 1000, ".predict.jsonl")])
 def test_a_full_disk_is_one_line_and_what_is_there_is_whole(
     photos: Path, tmp_path: Path, save: str, size: int, what: str
@@ -391,6 +415,7 @@ LONG = """
 import sys
 sys.path.insert(0, {tests!r})
 from nearest import TASK, Nearest
+from segcli.engine.arrays import Logits
 from segcli.engine.prediction.journal import output_of
 from segcli.engine.prediction.predict import Work, finish, predict_items
 from segcli.engine.prediction.sinks import open_sinks

@@ -79,7 +79,7 @@ def test_two_processes_train_as_one_does_with_the_same_steps(
     process = seg("train", "-c", path, "--name", "both", cwd=tmp_path, **started_by)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "cpu, fp32, 1 threads, 2 processes" in err
+    assert "cpu, fp32, 1 thread, 2 processes" in err
     assert "parameters that the network does not use are frozen: model.encoder.layer3.0.conv1.weight" in err
     rows, expected = read_rows(config.output_dir / "both" / "results.csv"), read_rows(alone.run.results)
     assert len(rows) == len(expected) == 6
