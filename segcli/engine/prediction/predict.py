@@ -195,9 +195,10 @@ def _launcher(predictor: Predictor, needs: frozenset[str], huge: HugeImages | No
             pool = stack.enter_context(side_by_side(predictor.concurrency))
 
         def launch(images: Pixels) -> Callable[[], Computed]:
-            if huge and not fits(predictor, *images.shape[1:3]):
+            height, width = images.shape[1:3]
+            if huge and not fits(predictor, height, width):
                 return partial(predict_images, huge.tiled, images, needs)
-            if pool is not None and fits(predictor, *images.shape[1:3], predictor.concurrency):
+            if pool is not None and fits(predictor, height, width, predictor.concurrency):
                 return pool.submit(predict_images, predictor, images, needs).result
             computed = predict_images(predictor, images, needs)
             return lambda: computed
