@@ -12,7 +12,6 @@ import typer
 import segcli
 from segcli.cli import (
     bench,
-    corrections,
     dataset,
     evaluate,
     export,
@@ -45,12 +44,16 @@ class SegGroup(help.SegSubgroup):
         except typer.TyperException as error:
             if _DEBUG in given:
                 raise
+            from segcli.cli import corrections
+
             problem = corrections.of_parser(error, arguments)
             render.error(problem)
             sys.exit(problem.exit_code)
         except SegError as error:
             if _DEBUG in given:
                 raise
+            from segcli.cli import corrections
+
             render.error(corrections.with_line(error, arguments))
             sys.exit(error.exit_code)
         except OSError as error:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import choices, complete, help, options, recipes, render, render_data
+from segcli.cli import choices, complete, help, options, recipes, render
 from segcli.cli.reading_options import with_reading_options
 from segcli.errors import UsageError
 
@@ -103,6 +103,8 @@ def prepare(
         )
     if replaces:
         render.note(f"replaced the dataset in {target}")
+    from segcli.cli import render_data
+
     render_data.dataset_table(made.dataset)
     render_data.findings_briefly(made.findings, check)
     render.files([target])
@@ -154,6 +156,8 @@ def check(
     if as_json:
         render.as_json({**report.to_json(), **({"mended": mended.to_json()} if mended else {})})
     else:
+        from segcli.cli import render_data
+
         render_data.check_report(report, mended is not None)
         if mended is not None:
             render_data.mended(mended)
@@ -210,6 +214,8 @@ def stats(
     if as_json:
         render.as_json({**figures.to_json(), **({"page": str(page)} if page else {})})
         return
+    from segcli.cli import render_data
+
     render_data.statistics_tables(figures)
     render.files([page] if page else [])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import choices, complete, help, options, render, render_plan
+from segcli.cli import choices, complete, help, options, render
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def init(
     if as_json:
         render.as_json({**plan.to_json(), "config": str(path)})
         return
+    from segcli.cli import render_plan
+
     render_plan.plan_table(plan)
     render.files([path])
     render.next_steps(f"seg train -c {render.command_path(path)}")

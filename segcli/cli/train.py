@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segcli.cli import complete, help, options, render, render_training
+from segcli.cli import complete, help, options, render
 from segcli.cli.interruption import Terminated
 from segcli.errors import SegError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from segcli.cli.render_training import TrainingView
     from segcli.config import RunConfig
     from segcli.engine.training.distributed import Processes
     from segcli.engine.training.events import Observer, StopRequest
@@ -121,6 +122,7 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 
 def _try(config: "RunConfig", name: str) -> None:
     with render.waiting():
+        from segcli.cli import render_training
         from segcli.engine.training.dry_run import dry_run
 
     with render_training.training() as view:
@@ -141,6 +143,7 @@ def _launch(devices: int) -> None:
 
 def _watch(training: "Training", device: str, quiet: bool) -> None:
     """Shows a training; an interrupted one is told how it goes on."""
+    from segcli.cli import render_training
     from segcli.engine.training.distributed import joined
     from segcli.engine.training.events import StopRequest
 
@@ -163,7 +166,7 @@ def _watch(training: "Training", device: str, quiet: bool) -> None:
 
 
 @contextmanager
-def _asking(stop: "StopRequest", view: render_training.TrainingView) -> "Iterator[list[int]]":
+def _asking(stop: "StopRequest", view: "TrainingView") -> "Iterator[list[int]]":
     """Turns the first signal into a request to stop behind the step under way; a second one stops at once."""
     asked: list[int] = []
 
