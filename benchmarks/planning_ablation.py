@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segcli.config import RunConfig
+from segcli.config import RunConfig, load_config
 from segcli.datasets.dataset import Dataset
 from segcli.datasets.open import open_dataset
 from segcli.engine.planning.figures import measure_figures
@@ -34,6 +34,7 @@ from segcli.engine.planning.plan import make_plan
 from segcli.engine.planning.probe import measure_speed
 from segcli.io.images import Mask, Pixels, read_image, write_image, write_mask
 
+RECIPE = Path(__file__).parent.parent / "configs" / "camvid.yml"
 Pair = tuple[Pixels, Mask]
 IGNORED = 255
 
@@ -205,6 +206,8 @@ def measured(home: Path, location: dict[str, Any], arm: str, budget: float) -> d
     }  # fmt: skip
     if arm == "defaults":
         values = cut(common, dataset, budget)
+    elif arm == "recipe":
+        values = cut({**load_config(RECIPE).model_dump(exclude_unset=True), **common}, dataset, budget)
     else:
         plan = make_plan(dataset, measure_figures(dataset), network, "cpu", "generic", budget, location)
         values = {**common, **plan.values()}

@@ -76,6 +76,7 @@ def init(
 
     given = f" --budget {budget}" if budget else ""
     given += f" --domain {domain}" if domain != "generic" else ""
+    given += f" --device {device}" if device != "auto" else ""
     write_plan(plan, path, f"seg init {render.command_path(source)}{given}")
     if as_json:
         render.as_json({**plan.to_json(), "config": str(path)})
@@ -130,4 +131,6 @@ def _plan(
     place = pick_device(device).type
     figures = measure_figures(dataset, progress)
     network = available_network(place)
-    return make_plan(dataset, figures, network, place, domain, budget, {"root": str(root)}, progress)
+    return make_plan(
+        dataset, figures, network, place, domain, budget, {"root": str(root)}, progress, named=device != "auto"
+    )

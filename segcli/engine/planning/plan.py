@@ -1,7 +1,7 @@
 """A plan: the choices for a dataset, from its figures, what can be had here and what a training takes here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -102,6 +102,7 @@ def make_plan(
     location: Mapping[str, Any] | None = None,
     progress: Progress = silent,
     measure: Callable[[RunConfig, Dataset, Progress], Speed] = measure_speed,
+    named: bool = False,
 ) -> Plan:
     """Plans a training.
 
@@ -116,25 +117,35 @@ def make_plan(
         location: the config's `dataset` section.
         progress: told of the steps that are measured.
         measure: measures a config.
+        named: whether the user asked for the device; the config names it then.
 
     Raises:
         UsageError: if the budget is too short for anything.
     """
     where = Choice("dataset", dict(location or {"embedded": "shapes"}), _what(figures))
-    fixed = (where, *rules.network(network), *rules.batch(figures, device), *rules.sizes(figures, device))
+    asked = (Choice("device", device, "--device; what follows was measured there"),) if named else ()
+    fixed = (where, *asked, *rules.network(network), *rules.sizes(figures, device))
     fixed = (*fixed, *rules.balance(figures), *rules.loss(figures), *rules.kept(figures))
     # Neither the length of a training nor what depends on it changes what a step takes, but for the colours.
-    trial = (*fixed, *rules.optimiser(1000, network.weights is not None), *rules.augmentation(figures, domain, 1000))
+    trial = (
+        *fixed,
+        *rules.batch(figures, device),
+        *rules.optimiser(1000, network.weights is not None),
+        *rules.augmentation(figures, domain, 1000),
+    )
     speed = measure(RunConfig.model_validate(rules.places(trial)), dataset, progress)
-    size = speed.config.train.batch_size
-    assert isinstance(size, int)
+    fitting = speed.config.train.batch_size
+    assert isinstance(fitting, int)
+    batch = rules.batch(figures, device, fitting)
+    accumulated = rules.places(batch)["train"].get("accumulate", 1)
+    size, speed = accumulated * fitting, replace(speed, step=accumulated * speed.step)
     steps_an_epoch = max(figures.train_images // size, 1)
     steps, why = rules.wanted_steps(figures, size)
     if budget is not None:
         steps, why = _affordable(budget, steps_an_epoch, speed, figures.val_images)
     length = Length.of(steps, steps_an_epoch, speed, figures.val_images)
     passes = steps * size / figures.train_images
-    choices = (*fixed, *_settled(speed), *_lasting(length, speed, why))
+    choices = (*fixed, *batch, *_settled(speed), *_lasting(length, speed, why))
     choices = (
         *choices,
         *rules.optimiser(steps, network.weights is not None),

@@ -15,7 +15,8 @@ from segcli.engine.planning.figures import Figures
 Domain = Literal["generic", "road", "aerial", "medical", "document"]
 DOMAINS: tuple[str, ...] = get_args(Domain)
 
-BATCH_ON_CPU = 8
+_BATCH = {"cpu": 8, "mps": 8, "cuda": 16}
+_LEAST_CROPS_A_STEP = 8
 _STRIDE = 32  # of most encoders; sides are multiples of it
 
 _SEEN_WIDTH = 4.0  # pixels that the thinnest class should be wide where the network sees it
@@ -127,13 +128,24 @@ def _multiple(side: float) -> int:
     return max(int(side / _STRIDE), 1) * _STRIDE
 
 
-def batch(figures: Figures, device: str) -> tuple[Choice, ...]:
-    """Crops in a step."""
-    if device == "cuda":
-        return (Choice("train.batch_size", "auto", "the most that fit into the accelerator's memory"),)
-    size = max(min(BATCH_ON_CPU, figures.train_images), 2)
-    why = "batch norm wants a few; more would make fewer steps in the same time"
-    return (Choice("train.batch_size", size, why),)
+def batch(figures: Figures, device: str, fitting: int | None = None) -> tuple[Choice, ...]:
+    """Crops in a step.
+
+    Args:
+        figures: of the dataset.
+        device: cpu, cuda or mps.
+        fitting: crops that were found to fit into the memory; None where that is still to be tried.
+    """
+    size = max(min(_BATCH[device], figures.train_images), 2)
+    if fitting is None or fitting >= size:
+        why = "batch norm wants a few; more would make fewer steps in the same time"
+        return (Choice("train.batch_size", size, why),)
+    choice = Choice("train.batch_size", fitting, f"{size} do not fit into the accelerator's memory")
+    accumulated = -(-_LEAST_CROPS_A_STEP // fitting)
+    if accumulated == 1:
+        return (choice,)
+    why = f"sums up the gradients of {accumulated} batches; of fewer than {_LEAST_CROPS_A_STEP} crops they are rough"
+    return (choice, Choice("train.accumulate", accumulated, why))
 
 
 def wanted_steps(figures: Figures, batch_size: int) -> tuple[int, str]:
@@ -229,13 +241,15 @@ def _kind_of_augmentation(figures: Figures, domain: str, passes: float) -> tuple
 
 
 def kept(figures: Figures) -> tuple[Choice, ...]:
-    """Which epoch is the best."""
+    """Which epoch is the best, and that all are trained."""
+    why = "the rate falls to nothing: the last epochs gain most, and stopping early would lose them"
+    never = Choice("early_stopping", None, why)
     occurring = figures.occurring
     if len(figures.classes) != 2:
-        return ()
+        return (never,)
     object_ = min(occurring, key=lambda index: figures.shares[index])
     name = figures.classes[object_]
-    return (Choice("checkpoint.best", f"val_iou/{name}", f"of two classes {name} is the object"),)
+    return (never, Choice("checkpoint.best", f"val_iou/{name}", f"of two classes {name} is the object"))
 
 
 def doubts(figures: Figures, weights: str | None) -> tuple[str, ...]:

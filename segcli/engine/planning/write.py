@@ -14,8 +14,8 @@ from segcli.io.files import replacing
 
 _WIDTH = 100
 _ORDER = (
-    "dataset", "model_name", "encoder", "encoder_weights", "train", "val", "augmentation", "loss", "optimizer",
-    "scheduler", "ema", "checkpoint",
+    "dataset", "device", "model_name", "encoder", "encoder_weights", "train", "val", "augmentation", "loss",
+    "optimizer", "scheduler", "ema", "early_stopping", "checkpoint",
 )  # fmt: skip
 
 

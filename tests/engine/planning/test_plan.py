@@ -16,9 +16,10 @@ from segcli.engine.planning.figures import Figures
 from segcli.engine.planning.network import available_network
 from segcli.engine.planning.orientation import Orientation
 from segcli.engine.planning.plan import Plan, make_plan
-from segcli.engine.planning.probe import Speed, measure_speed
+from segcli.engine.planning.probe import Speed, Timed, measure_speed, speed_of
 from segcli.engine.planning.rules import DOMAINS, Network
 from segcli.engine.planning.write import plan_text
+from segcli.engine.training.events import EpochEnded, Progressed, Started, Stepped
 from segcli.errors import UsageError
 from segcli.parallel import Progress
 
@@ -160,6 +161,47 @@ def test_the_network_is_one_that_can_be_had(
 ) -> None:
     chosen = available_network(device, package, lambda encoder: hub)
     assert (chosen.encoder, chosen.weights) == expected
+
+
+@pytest.mark.parametrize("looked_at_each", [True, False])  # an accelerator tells its steps and images seldom
+def test_seconds_of_the_last_epoch_are_parted_by_what_they_went_into(looked_at_each: bool) -> None:
+    config = RunConfig.model_validate({"dataset": {"embedded": "shapes"}})
+    task = shapes.dataset().task
+    seen = range(1, 9) if looked_at_each else [8]
+    events: list[Timed] = [
+        (3.0, Started(Path(), task, {}, 1, 2, 16)),
+        (50.0, EpochEnded({}, best=True, scores=None)),
+        *((51.0 + 2 * step, Stepped(2, step, 8, 8 + step, 1.0, 0.1, 4.0)) for step in seen),
+        *((68.0 + 0.25 * done, Progressed("validating", done, 8)) for done in seen),
+        (70.5, EpochEnded({}, best=True, scores=None)),
+    ]
+    speed = speed_of(events, began=1.0, ended=74.0, config=config)
+    assert (speed.start, speed.val_image) == pytest.approx((2.0 + 3.5, 0.25 if looked_at_each else 3 / 8))
+    if looked_at_each:
+        assert (speed.step, speed.epoch, speed.validation) == pytest.approx((2.0, 1.5, 1.0))
+    assert speed.step * 8 + speed.epoch + speed.validation + 8 * speed.val_image == pytest.approx(70.5 - 50)
+
+
+def test_batches_that_an_accelerator_cannot_hold_are_smaller_and_summed_up() -> None:
+    held = planned(STREET, device="cuda", measure=fake_speed(0.2, batch_size=16))
+    assert held.values()["train"]["batch_size"] == 16
+    assert "accumulate" not in held.values()["train"]
+    small = planned(STREET, device="cuda", measure=fake_speed(0.2, batch_size=2))
+    assert (small.values()["train"]["batch_size"], small.values()["train"]["accumulate"]) == (2, 4)
+    assert small.epochs == pytest.approx(small.steps / (367 // 8), abs=1)
+    assert small.seconds <= 600
+    assert small.steps < held.steps / 3  # each takes four batches
+
+
+def test_a_device_that_was_asked_for_is_what_is_measured_and_trained_on() -> None:
+    measured = []
+
+    def measure(config: RunConfig, dataset: Dataset, progress: Progress) -> Speed:
+        measured.append(config.device)
+        return fake_speed()(config, dataset, progress)
+
+    assert planned(STREET, named=True, measure=measure).values()["device"] == "cpu" == measured[0]
+    assert "device" not in planned(STREET).values()
 
 
 def test_the_real_loop_is_timed_and_leaves_nothing(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
