@@ -178,9 +178,10 @@ def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SegError(
-            f"{path} cannot be written: {error.strerror or error}. What was there before is kept."
-        ) from error
+        why = error.strerror or str(error)
+        if isinstance(error.filename, str) and not Path(error.filename).resolve().is_relative_to(path.parent.resolve()):
+            why += f" ({error.filename})"  # what the writing itself needs, such as a program
+        raise SegError(f"{path} cannot be written: {why}. What was there before is kept.") from error
 
 
 def write_text(path: Path, text: str) -> None:

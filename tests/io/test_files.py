@@ -41,6 +41,14 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_what_the_writing_needs_and_misses_is_named(tmp_path: Path) -> None:
+    said = "a.txt cannot be written: No such file or directory"
+    with pytest.raises(SegError, match=rf"{said} \(lacking/tool\)"), replacing(tmp_path / "a.txt"):
+        Path("lacking/tool").read_text()
+    with pytest.raises(SegError, match=rf"{said}\. What"), replacing(tmp_path / "a.txt") as staged:
+        (staged.parent / "lacking" / "c.txt").write_text("c")
+
+
 def test_a_stop_between_the_two_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with replacing_folder(tmp_path / "f") as staged:
         (staged / "a").write_text("old")
