@@ -30,7 +30,7 @@ from segcli.datasets.dataset import Dataset
 from segcli.datasets.open import open_dataset
 from segcli.engine.planning.figures import measure_figures
 from segcli.engine.planning.network import available_network
-from segcli.engine.planning.plan import make_plan
+from segcli.engine.planning.plan import Length, affordable_steps, make_plan
 from segcli.engine.planning.probe import measure_speed
 from segcli.io.images import Mask, Pixels, read_image, write_image, write_mask
 
@@ -245,17 +245,14 @@ def left_out(values: dict[str, Any], keys: Sequence[str]) -> bool:
 
 
 def cut(values: dict[str, Any], dataset: Dataset, budget: float) -> dict[str, Any]:
-    """The values with as many epochs as fit into a time, by a trial, where a fifth goes into validations."""
+    """The values with as many steps as fit into a time, and as many validations, by a trial, as a plan has them."""
     speed = measure_speed(RunConfig.model_validate(values), dataset)
-    size = speed.config.train.batch_size
+    size, val_images = speed.config.train.batch_size, len(dataset.split("val"))
     assert isinstance(size, int)
     an_epoch = max(len(dataset.split("train")) // size, 1)
-    steps = int(0.8 * (budget - speed.start) / (speed.step + speed.epoch / an_epoch))
-    epochs = max(-(-steps // an_epoch), 1)
-    train = {**values.get("train", {}), "epochs": epochs, "max_steps": steps}
-    validation = speed.validation + len(dataset.split("val")) * speed.val_image
-    every = max(round(epochs / max(0.2 * (budget - speed.start) / validation, 1)), 1)
-    return {**values, "train": train, "val": {**values.get("val", {}), "every_epochs": every}}
+    length = Length.of(affordable_steps(budget, an_epoch, speed, val_images), an_epoch, speed, val_images)
+    train = {**values.get("train", {}), "epochs": length.epochs, "max_steps": length.steps}
+    return {**values, "train": train, "val": {**values.get("val", {}), "every_epochs": length.every}}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from segcli.errors import SegError
 from segcli.io.rundir import create_run
 from segcli.parallel import Progress, silent
 
-_STEPS = {"cpu": 8, "mps": 40, "cuda": 40}  # an epoch of the trial
+_STEPS = {"cpu": 6, "mps": 40, "cuda": 40}  # an epoch of the trial
 _EPOCHS = 2
 _VALIDATED = 16  # images
 _VALIDATING = "validating"
