@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 _WIDE = 110
 """Columns of a terminal where a value has room beside its reason."""
 
+_NOTHING = {"val.image_size": "native", "early_stopping": "never"}
+"""What `null` means."""
+
 
 def plan_table(plan: "Plan") -> None:
     """The choices, what speaks against trusting them, and how long the training is to take."""
@@ -22,7 +25,8 @@ def plan_table(plan: "Plan") -> None:
         table.add_column("value", overflow="fold")
     table.add_column("why", overflow="fold")
     for choice in plan.choices[1:]:
-        key, value, why = map(render.escape, (choice.key, _short(choice.value), choice.why))
+        value = _NOTHING.get(choice.key, "none") if choice.value is None else _short(choice.value)
+        key, value, why = map(render.escape, (choice.key, value, choice.why))
         table.add_row(key, value, why) if console.width >= _WIDE else table.add_row(f"{key}\n  {value}", why)
     show_table(table, console)
     for doubt in plan.doubts:
@@ -46,4 +50,4 @@ def _short(value: Any) -> str:
         return f"{name} ({inner})" if name and inner else name or inner
     if isinstance(value, list):
         return ", ".join(_short(item) for item in value)
-    return "native" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

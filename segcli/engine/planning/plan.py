@@ -176,7 +176,9 @@ def _settled(speed: Speed) -> tuple[Choice, ...]:
 
 def _lasting(length: Length, speed: Speed, why: str) -> tuple[Choice, ...]:
     choices = [
-        Choice("train.epochs", length.epochs, f"{length.steps_an_epoch} steps of {speed.step:.2f} s each; {why}")
+        Choice(
+            "train.epochs", length.epochs, f"steps an epoch: {length.steps_an_epoch}, {speed.step:.2f} s each; {why}"
+        )
     ]
     if length.steps % length.steps_an_epoch:
         choices.append(Choice("train.max_steps", length.steps, "the last epoch is cut short, to use the time"))

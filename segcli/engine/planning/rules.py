@@ -256,9 +256,9 @@ def doubts(figures: Figures, weights: str | None) -> tuple[str, ...]:
     """What a reader of the plan should know."""
     found = []
     if figures.train_images < _FEW_IMAGES:
-        found.append(f"{figures.train_images} training images are few: figures will be rough; label more if you can")
+        found.append(f"training images: {figures.train_images}; so few make rough figures, label more if you can")
     if figures.val_images < _FEW_IMAGES:
-        found.append(f"{figures.val_images} validation images are few: which epoch is best is partly chance")
+        found.append(f"validation images: {figures.val_images}; by so few, which epoch is best is partly chance")
     for index, images in enumerate(figures.images_with):
         if images == 0:
             found.append(f"no training mask holds {figures.classes[index]}: it cannot be learnt")
