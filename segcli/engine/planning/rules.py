@@ -220,7 +220,8 @@ def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, 
         if passes >= _FEW_PASSES:
             steps.append({"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "p": 0.5})
         asked = figures.orientation
-        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not turned (p = {asked.turned:.3f})"
+        other, least = min(("mirrored", asked.mirrored), ("turned", asked.turned), key=lambda named: named[1])
+        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not {other} (p = {least:.3f})"
         choices.append(Choice("augmentation.transforms", steps, why))
     return tuple(choices)
 
