@@ -100,22 +100,29 @@ def _seconds(budget: str | None) -> float | None:
 
 def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
     """The dataset and its prepared folder, which is written where it is not there."""
-    from segcli.datasets.prepared.format import is_prepared, open_prepared
+    from segcli.datasets.prepared.format import Description, is_prepared, open_prepared
 
     if is_prepared(source):
         return open_prepared(source), source
     from segcli.datasets.download.named import find_native
     from segcli.datasets.layouts.base import Options
     from segcli.datasets.layouts.detect import find_source
-    from segcli.datasets.prepared.write import prepare
+    from segcli.datasets.prepared.write import place_of, prepare
 
     native = find_native(str(source), None, None, Options(), progress, render.note)
     target = Path("data") / (native.folder.resolve().name if native.layout.open else native.layout.name)
     again = f"seg dataset prepare {render.command_path(source)}"
+    found = find_source(native.layout, native.folder, Options())
     if is_prepared(target):
+        before = Description.read(target).source
+        if place_of(before) != place_of(found.origin):
+            raise UsageError(
+                f"{target} holds what was prepared from {before}; prepare this under another name, and plan for that: "
+                f"{again} --to {target}_2"
+            )
         render.note(f"{target} was prepared before and is used as it is; where the data has changed: {again}")
         return open_prepared(target), target
-    made = prepare(find_source(native.layout, native.folder, Options()), target, progress=progress)
+    made = prepare(found, target, progress=progress)
     render.note(f"prepared as {target}; with other classes or splits: {again} --help")
     return made.dataset, target
 

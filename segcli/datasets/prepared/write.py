@@ -115,14 +115,14 @@ def _refuse_to_replace(target: Path, origin: Path, overwrite: bool) -> None:
         raise DataError(f"{target} exists and is no prepared dataset; choose another folder with --to")
     if strange is not None:
         raise DataError(f"{target} would be replaced, but {strange} in it is none of its files; move it away")
-    if not overwrite and _place(before) != _place(origin):
+    if not overwrite and place_of(before) != place_of(origin):
         raise UsageError(
             f"{target} holds the dataset that was prepared from {before}; choose another folder with --to, or "
             f"replace it with --overwrite"
         )
 
 
-def _place(origin: Path | str) -> str:
+def place_of(origin: Path | str) -> str:
     """Where a source lies; an archive is the same one whatever it holds, as the second digest in its folder says."""
     return re.sub(r"(/[0-9a-f]{12})-[0-9a-f]{12}/", r"\1/", Path(origin).resolve().as_posix())
 

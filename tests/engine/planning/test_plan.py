@@ -1,5 +1,6 @@
 """Rules from figures to choices, by datasets made of figures; and the length that fits a budget."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,9 @@ def test_init_writes_a_config_that_trains(seg: Callable[..., Result], tiny: Call
     assert "seg train -c blobs.yml" in made.stderr
     assert "training images: " in made.stderr
     assert Path("blobs.yml").read_text(encoding="utf-8").startswith("# Made by `seg init blobs --budget 1h`.")
+    shutil.copytree("blobs", "other/blobs")
+    other = seg("init", "other/blobs", "-o", "other.yml")
+    assert (other.exit_code, "data/blobs holds what was prepared from blobs;" in other.stderr) == (2, True)
     mistaken = seg("init", "blobs", "--domain", "rode")
     assert (mistaken.exit_code, "unknown domain 'rode'; did you mean road?" in mistaken.stderr) == (2, True)
     assert load_config(Path("blobs.yml")).dataset.root == Path("data/blobs")
