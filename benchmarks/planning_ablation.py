@@ -30,7 +30,8 @@ from segcli.datasets.dataset import Dataset
 from segcli.datasets.open import open_dataset
 from segcli.engine.planning.figures import measure_figures
 from segcli.engine.planning.network import available_network
-from segcli.engine.planning.plan import Length, affordable_steps, make_plan
+from segcli.engine.planning.pace import Pace
+from segcli.engine.planning.plan import make_plan
 from segcli.engine.planning.probe import measure_speed
 from segcli.io.images import Mask, Pixels, read_image, write_image, write_mask
 
@@ -73,7 +74,8 @@ def main() -> None:
     for name in options.sets or tasks:
         location = written(options.work / name, tasks[name])
         for arm in options.arms or ("defaults", "planned"):
-            if (name, arm) not in {(row["set"], row["arm"]) for row in rows(log)}:
+            known = {(row["set"], row["arm"], row["budget"]) for row in rows(log)}
+            if (name, arm, options.budget) not in known:
                 print(f"{name}, {arm}", file=sys.stderr, flush=True)
                 row = measured(options.work / name, location, arm, options.budget)
                 if row is not None:
@@ -89,9 +91,10 @@ def rows(log: Path) -> list[dict[str, Any]]:
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """A line a set and arm."""
-    lines = ["| set | arm | val figure | steps | seconds |", "|---|---|---|---|---|"]
+    lines = ["| set | arm | val figure | steps | seconds | budget |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {row['set']} | {row['arm']} | {row['figure']:.3f} | {row['steps']} | {row['seconds']:.0f} |"
+        f"| {row['set']} | {row['arm']} | {row['figure']:.3f} | {row['steps']} | {row['seconds']:.0f} "
+        f"| {row['budget']:.0f} |"
         for row in sorted(found, key=lambda row: row["set"])
     ]
     return "\n".join(lines)
@@ -204,6 +207,8 @@ def measured(home: Path, location: dict[str, Any], arm: str, budget: float) -> d
         "dataset": location, "model_name": network.architecture, "encoder": network.encoder,
         "encoder_weights": network.weights, "device": "cpu",
     }  # fmt: skip
+    if len(location["classes"]) == 2:  # all arms are judged by one figure, and keep the epoch that is best by it
+        common["checkpoint"] = {"best": f"val_iou/{location['classes'][1]}"}
     if arm == "defaults":
         values = cut(common, dataset, budget)
     elif arm == "recipe":
@@ -247,10 +252,8 @@ def left_out(values: dict[str, Any], keys: Sequence[str]) -> bool:
 def cut(values: dict[str, Any], dataset: Dataset, budget: float) -> dict[str, Any]:
     """The values with as many steps as fit into a time, and as many validations, by a trial, as a plan has them."""
     speed = measure_speed(RunConfig.model_validate(values), dataset)
-    size, val_images = speed.config.train.batch_size, len(dataset.split("val"))
-    assert isinstance(size, int)
-    an_epoch = max(len(dataset.split("train")) // size, 1)
-    length = Length.of(affordable_steps(budget, an_epoch, speed, val_images), an_epoch, speed, val_images)
+    pace = Pace.of(speed, len(dataset.split("train")), len(dataset.split("val")))
+    length = pace.length(pace.affordable_steps(budget))
     train = {**values.get("train", {}), "epochs": length.epochs, "max_steps": length.steps}
     return {**values, "train": train, "val": {**values.get("val", {}), "every_epochs": length.every}}
 

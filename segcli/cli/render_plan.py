@@ -34,7 +34,7 @@ def plan_table(plan: "Plan") -> None:
     given = f" of the {render.duration(plan.budget)} given" if plan.budget is not None else ""
     render.note(
         f"the training is to take {render.duration(plan.seconds)}{given} here: {plan.steps:,} steps of "
-        f"{plan.speed.step:.2f} s, and validations"
+        f"{plan.pace.step:.2f} s, and validations"
     )
 
 

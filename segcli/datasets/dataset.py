@@ -123,13 +123,15 @@ def check_same_size(image: tuple[int, ...], mask: tuple[int, ...], image_path: P
         )
 
 
-def _values_in(sample: Sample) -> list[int]:
-    """The values of a sample's mask; its image is not decoded where the mask has its size from elsewhere."""
+def mask_of(sample: Sample) -> Mask:
+    """A sample's mask; its image is not decoded where the mask has its size from elsewhere."""
     if isinstance(sample, FileSample) and isinstance(sample.mask, MaskFile):
-        mask = sample.encoding.encode(sample.mask.values(0, 0), sample.mask.path)
-    else:
-        mask = sample.read()[1]
-    present: list[int] = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+        return sample.encoding.encode(sample.mask.values(0, 0), sample.mask.path)
+    return sample.read()[1]
+
+
+def _values_in(sample: Sample) -> list[int]:
+    present: list[int] = np.flatnonzero(np.bincount(mask_of(sample).ravel())).tolist()
     return present
 
 

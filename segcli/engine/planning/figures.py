@@ -1,5 +1,6 @@
 """The figures that a plan is made from: sizes, shares of classes, how thin they are, and which side is up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,13 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.datasets.dataset import Dataset, Sample
+from segcli.datasets.dataset import Dataset, Sample, mask_of
 from segcli.engine.planning.orientation import GRID, Orientation, orientation
 from segcli.errors import DataError
 from segcli.io.images import Mask
 from segcli.parallel import Progress, each, silent
 
 _MOST_MASKS = 400  # that are looked at; more would tell the same
+_MOST_PIXELS = 400_000_000  # of them together, about
+_LEAST_MASKS = 40
+_MOST_PLACED = 32  # classes whose places are compared: those that cover most
 _RARELY = 0.02  # share of the images; a class in fewer decides nothing by its width
 
 
@@ -30,6 +34,7 @@ class Figures:
         sizes: height and width of each training image that was looked at.
         shares: each class's share (0…1) of the training pixels that count.
         images_with: training images that hold it.
+        val_images_with: validation images that hold it.
         widths: typical width of its regions in pixels, the median over images; NaN where it does not occur.
         orientation: which flips and turns the masks look alike under.
     """
@@ -41,6 +46,7 @@ class Figures:
     sizes: tuple[tuple[int, int], ...]
     shares: tuple[float, ...]
     images_with: tuple[int, ...]
+    val_images_with: tuple[int, ...]
     widths: tuple[float, ...]
     orientation: Orientation
 
@@ -100,14 +106,16 @@ def measure_figures(dataset: Dataset, progress: Progress = silent) -> Figures:
     if not train or not val:
         missing = "train" if not train else "val"
         raise DataError(f"{dataset.name} has no {missing} split; a training needs both: seg dataset prepare --ratios")
-    num_classes = dataset.task.num_classes
-    images_with = tuple(len(held) for held in dataset.samples_with_class("train", progress))
+    images_with, val_images_with = (_images_with(dataset, split, progress) for split in ("train", "val"))
     occurring = [dataset.task.classes[index] for index, images in enumerate(images_with) if images]
     if len(occurring) < 2:
         what = f"hold {occurring[0]!r} alone" if occurring else "are ignored throughout"
         raise DataError(f"the training masks of {dataset.name} {what}; there is nothing to tell apart")
-    chosen = [train[place] for place in np.linspace(0, len(train) - 1, min(len(train), _MOST_MASKS)).astype(int)]
-    looks = list(each(partial(_look, num_classes=num_classes), chosen, "measuring masks", progress))
+    shares = dataset.class_share("train")
+    placed = sorted(range(len(shares)), key=lambda index: -shares[index])[:_MOST_PLACED]
+    number = min(_MOST_MASKS, max(_MOST_PIXELS // mask_of(train[0]).size, _LEAST_MASKS))
+    chosen = [train[place] for place in spread(len(train), number)]
+    looks = list(each(partial(_look, num_classes=len(shares), placed=placed), chosen, "measuring masks", progress))
     widths = np.stack([look.widths for look in looks])
     held = ~np.isnan(widths)
     return Figures(
@@ -116,8 +124,9 @@ def measure_figures(dataset: Dataset, progress: Progress = silent) -> Figures:
         train_images=len(train),
         val_images=len(val),
         sizes=tuple(look.size for look in looks),
-        shares=tuple(dataset.class_share("train")),
+        shares=tuple(shares),
         images_with=images_with,
+        val_images_with=val_images_with,
         widths=tuple(
             float(np.median(column[there])) if there.any() else float("nan")
             for column, there in zip(widths.T, held.T, strict=True)
@@ -126,24 +135,37 @@ def measure_figures(dataset: Dataset, progress: Progress = silent) -> Figures:
     )
 
 
+def _images_with(dataset: Dataset, split: str, progress: Progress) -> tuple[int, ...]:
+    """By class, the images of a split that hold it; masks are read where nobody counted."""
+    counted = dataset.figures[split].images_with if split in dataset.figures else None
+    return tuple(counted or (len(held) for held in dataset.samples_with_class(split, progress)))
+
+
+def spread(length: int, number: int) -> list[int]:
+    """At most so many places of a list, from all over."""
+    places: list[int] = np.linspace(0, length - 1, min(length, number)).astype(int).tolist()
+    return places
+
+
 @dataclass(frozen=True)
 class _Look:
     """What one mask shows."""
 
     size: tuple[int, int]
     widths: NDArray[np.float64]  # by class, NaN where it does not occur
-    grid: NDArray[np.float64]  # C×GRID×GRID, each class's share of each cell
+    grid: NDArray[np.float64]  # P×GRID×GRID, the share of each cell of each class that is placed
 
 
-def _look(sample: Sample, num_classes: int) -> _Look:
-    _, mask = sample.read()
-    grid = np.zeros((num_classes, GRID, GRID))
+def _look(sample: Sample, num_classes: int, placed: Sequence[int]) -> _Look:
+    mask = mask_of(sample)
+    grid = np.zeros((len(placed), GRID, GRID))
     widths = np.full(num_classes, np.nan)
-    for index in np.unique(mask):
-        if index < num_classes:
-            region = (mask == index).astype(np.uint8)
-            grid[index] = cv2.resize(region.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
-            widths[index] = region_width(region)
+    for index in np.flatnonzero(np.bincount(mask.ravel())[:num_classes]).tolist():
+        region = (mask == index).astype(np.uint8)
+        widths[index] = region_width(region)
+        if index in placed:
+            cells = cv2.resize(region.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
+            grid[placed.index(index)] = cells
     return _Look((mask.shape[0], mask.shape[1]), widths, grid)
 
 
@@ -155,5 +177,7 @@ def region_width(region: Mask) -> float:
     Args:
         region: H×W uint8, not 0 inside; what lies beyond the image counts as inside.
     """
-    distance = cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float(max(4 * distance[region > 0].mean() - 2, 1))
+    left, top, width, height = cv2.boundingRect(region)  # what lies farther off is never the nearest outside
+    part = region[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+    distance = cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(max(4 * distance[part > 0].mean() - 2, 1))

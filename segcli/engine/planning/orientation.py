@@ -37,9 +37,9 @@ class Orientation:
         return min(self.mirrored, self.upside_down, self.turned) >= _ALIKE
 
     @property
-    def may_be_mirrored(self) -> bool:
-        """Whether the masks look alike from left to right."""
-        return self.mirrored >= _ALIKE
+    def may_be_turned_over(self) -> bool:
+        """Whether the masks look alike from top to bottom."""
+        return self.upside_down >= _ALIKE
 
     def to_json(self) -> dict[str, float]:
         """The figures as plain JSON values."""

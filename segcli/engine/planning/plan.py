@@ -1,24 +1,20 @@
 """A plan: the choices for a dataset, from its figures, what can be had here and what a training takes here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 from typing import Any
 
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.planning import rules
 from segcli.engine.planning.figures import Figures
+from segcli.engine.planning.pace import RESERVE, Length, Pace
 from segcli.engine.planning.probe import Speed, measure_speed
 from segcli.engine.planning.rules import Choice, Network
-from segcli.errors import UsageError
 from segcli.parallel import Progress, silent
 
-_VALIDATIONS = 12  # of a training, about
-_SHARE_OF_VALIDATION = 0.2  # of its time, at most
-_RESERVE = 0.08  # of a budget: over minutes a machine was 5 to 19 % slower than over the seconds of a trial
-_LEAST_STEPS = 20  # below which nothing is learnt
-_FEW_EPOCHS = 10  # up to which the last one may be cut short, to use the time
+_MUCH_VALIDATION = 0.3  # of the time, from which a reader is told
+_TRIED_STEPS = 1000  # whose optimiser is tried first
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Plan:
         figures: of the dataset.
         choices: in the order of the file.
         doubts: what a reader should know.
-        speed: what was measured.
+        pace: what was measured.
         steps: of the training.
         epochs: likewise.
         seconds: what the training is to take here, from start to end.
@@ -39,7 +35,7 @@ class Plan:
     figures: Figures
     choices: tuple[Choice, ...]
     doubts: tuple[str, ...]
-    speed: Speed
+    pace: Pace
     steps: int
     epochs: int
     seconds: float
@@ -55,42 +51,13 @@ class Plan:
             "figures": self.figures.to_json(),
             "choices": [{"key": choice.key, "value": choice.value, "why": choice.why} for choice in self.choices],
             "doubts": list(self.doubts),
-            "seconds_a_step": self.speed.step,
-            "seconds_a_val_image": self.speed.val_image,
+            "seconds_a_step": self.pace.step,
+            "seconds_a_val_image": self.pace.speed.val_image,
             "steps": self.steps,
             "epochs": self.epochs,
             "seconds": self.seconds,
             "budget": self.budget,
         }
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long is trained.
-
-    Attributes:
-        steps: of the training.
-        epochs: that they take; the last may be cut short.
-        steps_an_epoch: of a whole one.
-        every: epochs from one validation to the next.
-        validations: of the training.
-    """
-
-    steps: int
-    epochs: int
-    steps_an_epoch: int
-    every: int
-    validations: int
-
-    @classmethod
-    def of(cls, steps: int, steps_an_epoch: int, speed: Speed, val_images: int) -> "Length":
-        """The length of a number of steps, validated often enough to see it, and seldom enough to pay for it."""
-        epochs = ceil(steps / steps_an_epoch)
-        validation = speed.validation + val_images * speed.val_image
-        cheap = _SHARE_OF_VALIDATION * steps * speed.step / max(validation, 1e-9)
-        every = max(ceil(epochs / max(min(cheap, _VALIDATIONS), 1)), 1)
-        validations = len({1, epochs, *range(every, epochs + 1, every)})
-        return cls(steps, epochs, steps_an_epoch, every, validations)
 
 
 def make_plan(
@@ -122,42 +89,38 @@ def make_plan(
 
     Raises:
         UsageError: if the budget is too short for anything.
+        SegError: if a trial fails.
     """
     where = Choice("dataset", dict(location or {"embedded": "shapes"}), _what(figures))
     asked = (Choice("device", device, "--device; what follows was measured there"),) if named else ()
     fixed = (where, *asked, *rules.network(network), *rules.sizes(figures, device))
     fixed = (*fixed, *rules.balance(figures), *rules.loss(figures), *rules.kept(figures))
-    # Neither the length of a training nor what depends on it changes what a step takes, but for the colours.
-    trial = (
-        *fixed,
-        *rules.batch(figures, device),
-        *rules.optimiser(1000, network.weights is not None),
-        *rules.augmentation(figures, domain, 1000),
-    )
-    speed = measure(RunConfig.model_validate(rules.places(trial)), dataset, progress)
-    fitting = speed.config.train.batch_size
-    assert isinstance(fitting, int)
-    batch = rules.batch(figures, device, fitting)
-    accumulated = rules.places(batch)["train"].get("accumulate", 1)
-    size, speed = accumulated * fitting, replace(speed, step=accumulated * speed.step)
-    steps_an_epoch = max(figures.train_images // size, 1)
-    steps, why = rules.wanted_steps(figures, size)
-    if budget is not None:
-        steps = affordable_steps(budget, steps_an_epoch, speed, figures.val_images)
-        why = f"as many as fit into {budget:.0f} s, start and validations included, {_RESERVE:.0%} kept back"
-    length = Length.of(steps, steps_an_epoch, speed, figures.val_images)
-    passes = steps * size / figures.train_images
-    choices = (*fixed, *batch, *_settled(speed), *_lasting(length, speed, why))
+    has_weights = network.weights is not None
+
+    def tried(steps: int) -> tuple[Pace, int, str]:
+        """The pace of a training of so many steps, how many it then is, and why."""
+        # Of what depends on the number of steps, the optimiser alone changes what one takes.
+        trial = (*fixed, *rules.batch(figures, device), *rules.optimiser(steps, has_weights))
+        trial = (*trial, *rules.augmentation(figures, domain, passes=1000))
+        speed = measure(RunConfig.model_validate(rules.places(trial)), dataset, progress)
+        pace = Pace.of(speed, figures.train_images, figures.val_images)
+        return (pace, *_length(figures, pace, budget))
+
+    pace, steps, why = tried(_TRIED_STEPS)
+    if rules.optimiser_name(steps) != rules.optimiser_name(_TRIED_STEPS):
+        pace, steps, why = tried(steps)
+    length = pace.length(steps)
+    passes = steps * pace.crops / figures.train_images
     choices = (
-        *choices,
-        *rules.optimiser(steps, network.weights is not None),
+        *fixed,
+        *rules.batch(figures, device, pace.batch_size),
+        *_settled(pace.speed, device),
+        *_lasting(length, pace, why),
+        *rules.optimiser(steps, has_weights),
         *rules.augmentation(figures, domain, passes),
     )
-    seconds = speed.seconds(length.steps, length.epochs, length.validations, figures.val_images)
-    doubts = rules.doubts(figures, network.weights)
-    if length.steps < length.steps_an_epoch:
-        doubts = (*doubts, f"the time is too short to see each image once: {length.steps * size} crops are drawn")
-    return Plan(figures, choices, doubts, speed, length.steps, length.epochs, seconds, budget)
+    doubts = (*rules.doubts(figures, network.weights, device), *_doubts(length, pace, figures))
+    return Plan(figures, choices, doubts, pace, length.steps, length.epochs, pace.seconds(length), budget)
 
 
 def _what(figures: Figures) -> str:
@@ -168,52 +131,36 @@ def _what(figures: Figures) -> str:
     )
 
 
-def _settled(speed: Speed) -> tuple[Choice, ...]:
+def _length(figures: Figures, pace: Pace, budget: float | None) -> tuple[int, str]:
+    """The steps of the training, and why so many."""
+    if budget is None:
+        return rules.wanted_steps(figures, pace.crops)
+    why = f"as many as fit into {budget:.0f} s, start and validations included, {RESERVE:.0%} kept back"
+    return pace.affordable_steps(budget), why
+
+
+def _settled(speed: Speed, device: str) -> tuple[Choice, ...]:
     """What the trial settled, so that the training need not measure it again."""
-    layout = speed.config.train.channels_last
-    return (Choice("train.channels_last", bool(layout), "the faster memory layout of two that were measured"),)
+    why = "tensor cores want it" if device == "cuda" else "the faster memory layout of two that were measured"
+    return (Choice("train.channels_last", bool(speed.config.train.channels_last), why),)
 
 
-def _lasting(length: Length, speed: Speed, why: str) -> tuple[Choice, ...]:
-    choices = [
-        Choice(
-            "train.epochs", length.epochs, f"steps an epoch: {length.steps_an_epoch}, {speed.step:.2f} s each; {why}"
-        )
-    ]
-    if length.steps % length.steps_an_epoch:
-        choices.append(Choice("train.max_steps", length.steps, "the last epoch is cut short, to use the time"))
-    validation = speed.val_image
-    every = f"an image of a validation takes {validation:.2f} s; {length.validations} validations in all"
+def _lasting(length: Length, pace: Pace, why: str) -> tuple[Choice, ...]:
+    each = f"steps an epoch: {pace.steps_an_epoch}, {pace.step:.2f} s each; {why}"
+    choices = [Choice("train.epochs", length.epochs, each)]
+    if length.steps % pace.steps_an_epoch:
+        choices.append(Choice("train.max_steps", length.steps, "the last epoch is cut short"))
+    every = f"an image of a validation takes {pace.speed.val_image:.2f} s; {length.validations} validations in all"
     return (*choices, Choice("val.every_epochs", length.every, every))
 
 
-def affordable_steps(budget: float, steps_an_epoch: int, speed: Speed, val_images: int) -> int:
-    """The most steps within a budget less a reserve; whole epochs where they are many.
-
-    Args:
-        budget: seconds from a training's start to its end.
-        steps_an_epoch: of the training.
-        speed: what was measured.
-        val_images: images of a validation.
-
-    Raises:
-        UsageError: if not even twenty fit.
-    """
-
-    def seconds(steps: int) -> float:
-        length = Length.of(steps, steps_an_epoch, speed, val_images)
-        return speed.seconds(steps, length.epochs, length.validations, val_images)
-
-    usable = (1 - _RESERVE) * budget
-    least = min(_LEAST_STEPS, steps_an_epoch * 2)
-    if seconds(least) > usable:
-        raise UsageError(
-            f"--budget {budget:.0f}s is too short: a start, {least} steps and a validation take "
-            f"{seconds(least) / (1 - _RESERVE):.0f} s here; give that at least, or fewer validation images"
-        )
-    low, high = least, max(int(usable / speed.step), least) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if seconds(middle) <= usable else (low, middle)
-    epochs = low // steps_an_epoch
-    return epochs * steps_an_epoch if epochs >= _FEW_EPOCHS else low
+def _doubts(length: Length, pace: Pace, figures: Figures) -> tuple[str, ...]:
+    """What speaks against a length."""
+    found = []
+    if length.epochs == 1 and length.steps < pace.steps_an_epoch:
+        crops = f"{length.steps * pace.crops:,.0f} crops of {figures.train_images:,} images"
+        found.append(f"not every image is seen: {crops} are drawn")
+    share = length.validations * pace.validation / pace.seconds(length)
+    if share > _MUCH_VALIDATION:
+        found.append(f"validations take {share:.0%} of the time; a smaller val split would leave more to train")
+    return tuple(found)

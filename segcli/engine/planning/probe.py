@@ -12,17 +12,17 @@ from typing import Any
 
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
-from segcli.engine.device import is_out_of_memory, pick_device
-from segcli.engine.training.cache import cached
+from segcli.engine.device import pick_device
+from segcli.engine.planning.figures import spread
+from segcli.engine.training.cache import cached, would_cache
 from segcli.engine.training.events import EpochEnded, Event, Progressed, Started, Stepped
 from segcli.engine.training.loop import Trainer
-from segcli.errors import SegError
 from segcli.io.rundir import create_run
 from segcli.parallel import Progress, silent
 
-_STEPS = {"cpu": 6, "mps": 40, "cuda": 40}  # an epoch of the trial
+_STEPS = {"cpu": 6, "accelerator": 40}  # an epoch of the trial
 _EPOCHS = 2
-_VALIDATED = 16  # images
+_VALIDATED = {"cpu": 12, "accelerator": 48}  # images
 _VALIDATING = "validating"
 
 Timed = tuple[float, Event]
@@ -33,10 +33,10 @@ class Speed:
     """What a training takes on this machine.
 
     Attributes:
-        start: seconds from the first process until the first step and from the last one to the last file, the data's
-            opening left out.
+        start: seconds from the first process until the first step and from the last one to the last file, with what
+            the first epoch takes more than others; the data's opening is left out.
         step: seconds a step.
-        epoch: seconds an epoch besides its steps and its validation: workers start, files are written.
+        epoch: seconds an epoch besides its steps and its validation, such as for files that are written.
         validation: seconds a validation besides its images.
         val_image: seconds an image of a validation.
         config: the config that was run, in which every `auto` is settled.
@@ -49,39 +49,25 @@ class Speed:
     val_image: float
     config: RunConfig
 
-    def seconds(self, steps: int, epochs: int, validations: int, val_images: int) -> float:
-        """What a training takes from its first process to its last file."""
-        validating = validations * (self.validation + val_images * self.val_image)
-        return self.start + steps * self.step + epochs * self.epoch + validating
-
 
 def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = silent) -> Speed:
     """Trains two short epochs on a few images in a folder that goes with its end.
 
     Args:
-        config: what is to be trained; its epochs do not matter. Where its batch does not fit into the accelerator's
-            memory, the largest one that does is measured.
+        config: what is to be trained; its epochs do not matter.
         dataset: its data.
         progress: told of each step.
+
+    Returns:
+        What it took. Where a batch did not fit into the memory, the config's are as small as they came to be, and as
+        many more a step.
 
     Raises:
         SegError: whatever the training itself would raise.
     """
-    try:
-        return _measured(config, dataset, progress)
-    except SegError as error:
-        cause = error.__cause__
-        if config.train.batch_size == "auto" or not isinstance(cause, Exception) or not is_out_of_memory(cause):
-            raise
-    fitting = config.train.model_copy(update={"batch_size": "auto"})
-    return _measured(config.model_copy(update={"train": fitting}), dataset, progress)
-
-
-def _measured(config: RunConfig, dataset: Dataset, progress: Progress) -> Speed:
+    kind = "cpu" if pick_device(config.device).type == "cpu" else "accelerator"
     crops = config.train.batch_size if isinstance(config.train.batch_size, int) else 16
-    number = _STEPS[pick_device(config.device).type] * crops * config.train.accumulate
-    few = _part(dataset, number)
-    steps = max(len(few.splits["train"]) // (crops * config.train.accumulate), 1)
+    few = _part(dataset, _STEPS[kind] * crops * config.train.accumulate, _VALIDATED[kind])
     with tempfile.TemporaryDirectory(prefix="seg-init-") as folder, ExitStack() as stack:
         update: dict[str, Any] = {
             "output_dir": Path(folder),
@@ -89,14 +75,23 @@ def _measured(config: RunConfig, dataset: Dataset, progress: Progress) -> Speed:
             "val": config.val.model_copy(update={"every_epochs": 1}),
             "early_stopping": None,
         }
-        samples, _ = stack.enter_context(cached(few.split("train"), config.dataset.cache, Path(folder)))
-        few = replace(few, splits={**few.splits, "train": samples})
+        if would_cache(dataset.split("train"), config.dataset.cache, Path(folder)):
+            samples, _ = stack.enter_context(cached(few.split("train"), "disk", Path(folder)))
+            few = replace(few, splits={**few.splits, "train": samples})
         config = Trainer(config.model_copy(update=update), few).config  # settled: the training measures nothing
         began = time.perf_counter()
-        log = _Log(progress, _EPOCHS * steps)
-        Trainer(config, few, log).run(create_run(Path(folder), "trial"))
-        speed = speed_of(log.events, began, time.perf_counter(), config)
-    return replace(speed, start=_importing() + speed.start)
+        log = _Log(progress, _EPOCHS * _STEPS[kind])
+        trainer = Trainer(config, few, log)
+        trainer.run(create_run(Path(folder), "trial"))
+        return speed_of(log.events, began - _importing(), time.perf_counter(), _fitting(config, trainer.stepper.splits))
+
+
+def _fitting(config: RunConfig, splits: int) -> RunConfig:
+    """The config with batches that fitted, as many times more of them a step as each was cut into."""
+    size = config.train.batch_size
+    assert isinstance(size, int)
+    update = {"batch_size": -(-size // splits), "accumulate": config.train.accumulate * splits}
+    return config.model_copy(update={"train": config.train.model_copy(update=update)})
 
 
 def _importing() -> float:
@@ -106,15 +101,16 @@ def _importing() -> float:
     return time.perf_counter() - began
 
 
-def _part(dataset: Dataset, number: int) -> Dataset:
-    """The first samples of each split: as many to train on as a trial needs, repeated where there are fewer."""
-    train = list(dataset.split("train"))
-    times = -(-number // len(train))
-    held = list(dataset.held.get("train") or [None] * len(train))
+def _part(dataset: Dataset, number: int, validated: int) -> Dataset:
+    """Samples from all over: as many to train on as a trial needs, repeated where there are fewer, and to validate."""
+    train, val = dataset.split("train"), dataset.split("val")
+    held = dataset.held.get("train") or [None] * len(train)
+    found = spread(len(train), number)
+    places = (found * -(-number // len(found)))[:number]
     return replace(
         dataset,
-        splits={"train": (train * times)[:number], "val": dataset.split("val")[:_VALIDATED]},
-        held={"train": (held * times)[:number]},
+        splits={"train": [train[at] for at in places], "val": [val[at] for at in spread(len(val), validated)]},
+        held={"train": [held[at] for at in places]},
     )
 
 
@@ -132,22 +128,23 @@ class _Log:
 
 
 def speed_of(events: Sequence[Timed], began: float, ended: float, config: RunConfig) -> Speed:
-    """What a training took, from what it told: its last epoch counts, the first ones warm up.
+    """What a training took, from what it told: its last epoch counts, and how much longer its first one took.
 
     Args:
-        events: of a training of two validated epochs or more.
-        began: when it was called, in the events' seconds.
-        ended: when it came back.
+        events: of a training of two epochs, both validated.
+        began: when its first process began, in the events' seconds.
+        ended: when its last file was written.
         config: that was run.
     """
     started = next(at for at, event in events if isinstance(event, Started))
-    *_, last_but_one, last = (at for at, event in events if isinstance(event, EpochEnded))
-    epoch = [(at, event) for at, event in events if last_but_one < at <= last]
+    first, last = (at for at, event in events if isinstance(event, EpochEnded))
+    epoch = [(at, event) for at, event in events if first < at <= last]
     steps = [(at, event.step) for at, event in epoch if isinstance(event, Stepped)]
     images = [(at, event.done) for at, event in epoch if isinstance(event, Progressed) and event.what == _VALIDATING]
-    step, waiting = _slope(last_but_one, steps)
+    step, waiting = _slope(first, steps)
     val_image, validation = _slope(steps[-1][0], images)
-    start = started - began + ended - last
+    warming_up = max((first - started) - (last - first), 0.0)
+    start = started - began + warming_up + ended - last
     return Speed(start, step, waiting + last - images[-1][0], validation, val_image, config)
 
 

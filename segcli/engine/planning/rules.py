@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from segcli.engine.planning.figures import Figures
+from segcli.task import begins_with_background
 
 Domain = Literal["generic", "road", "aerial", "medical", "document"]
 DOMAINS: tuple[str, ...] = get_args(Domain)
 
 _BATCH = {"cpu": 8, "mps": 8, "cuda": 16}
-_LEAST_CROPS_A_STEP = 8
 _STRIDE = 32  # of most encoders; sides are multiples of it
 
 _SEEN_WIDTH = 4.0  # pixels that the thinnest class should be wide where the network sees it
@@ -24,11 +24,14 @@ _MOST_ENLARGED = 2.0
 _JITTER = (0.5625, 1.6875)  # factors around the scale at which is predicted
 _CROP = {"cpu": 256, "mps": 384, "cuda": 512}
 _LEAST_SEEN = {"cpu": 480, "mps": 640, "cuda": 768}  # short side below which large images are not shrunk
+_MOST_SEEN = {"cpu": 1024, "mps": 1280, "cuda": 2048}  # short side above which none is predicted whole
 _UNEVEN = 10.0  # largest share of a class over the smallest, from which rare classes are given weight
-_RARE_PIXELS = 0.05  # share of the pixels below which an object is sought out by half of the crops
+_RARE_PIXELS = 0.05  # share of the pixels below which half of the crops are drawn for a class
 _RARE_IMAGES = 0.1  # share of the images below which a class is
 _FEW_PASSES = 30  # below it, colours are learnt from the images as they are
 _FEW_IMAGES = 8
+_ENOUGH_TO_TURN = 30  # masks, below which nothing is proved by their looking alike
+_OBJECT = 0.25  # share of the pixels below which the smaller of two classes is the object
 _WILD = 2.0  # largest short side over the smallest, from which sizes are called different
 _CROPS_AN_IMAGE, _LEAST_CROPS, _MOST_CROPS = 40, 8_000, 400_000
 _MUON_STEPS = 20_000  # up to which Muon's lead over AdamW was seen to last
@@ -83,37 +86,38 @@ def enlargement(figures: Figures, device: str) -> float:
     """The factor by which the network sees images enlarged, or shrunk where less than 1.
 
     The thinnest class comes to be about four pixels wide: below that the first strides of an encoder lose it, above
-    it only costs time (ablation: size). Images are not shrunk below the side that a device computes with ease.
+    it only costs time. Images are not shrunk below the side that a device computes with ease, and not predicted whole
+    above one that it hardly does.
     """
     thin, short = figures.thinnest, figures.short_side
-    width = figures.widths[thin] if thin is not None else float("nan")
-    wanted = _SEEN_WIDTH / width if width == width else 1.0
-    if wanted < 1:
-        return min(max(wanted, _LEAST_SEEN[device] / short), 1.0)
-    return min(wanted, _MOST_ENLARGED)
+    wanted = _SEEN_WIDTH / figures.widths[thin] if thin is not None else 0.0
+    least = min(_LEAST_SEEN[device] / short, 1.0)
+    return min(max(wanted, least), _MOST_ENLARGED, _MOST_SEEN[device] / short)
+
+
+def seen_side(figures: Figures, device: str) -> int:
+    """The short side of the median image as the network sees it: a multiple of the stride, or its own."""
+    short, factor = figures.short_side, enlargement(figures, device)
+    seen = round(short * factor / _STRIDE) * _STRIDE
+    return short if factor == 1 or (factor > 1 and seen <= short) else max(seen, _STRIDE)
 
 
 def sizes(figures: Figures, device: str) -> tuple[Choice, ...]:
     """Validation size, crop and scale jitter."""
-    short, factor = figures.short_side, enlargement(figures, device)
-    seen = _multiple(short * factor)
-    factor = seen / short if factor != 1 else 1.0
-    choices = []
+    short, seen = figures.short_side, seen_side(figures, device)
+    factor = seen / short
     height, width = figures.size
-    if factor == 1:
-        choices.append(Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are"))
+    if seen == short:
+        size = Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are")
     else:
-        choices.append(Choice("val.image_size", seen, f"short side, of {short}: {_width_reason(figures, factor)}"))
-    crop = min(_CROP[device], _multiple(short * max(factor, 1)))
-    jitter = [round(factor * side / 0.05) * 0.05 for side in _JITTER]
+        size = Choice("val.image_size", seen, f"short side, of {short}: {_width_reason(figures, factor)}")
+    crop = min(_CROP[device], max(seen // _STRIDE, 1) * _STRIDE)
+    why = f"the scale of validation, {factor:.3g}, times {_JITTER[0]} to {_JITTER[1]}"
     return (
-        *choices,
+        size,
         Choice("train.image_size", crop, f"small crops make many steps; {device} computes them with ease"),
-        Choice(
-            "augmentation.scale", [round(side, 2) for side in jitter],
-            f"the scale of validation, {factor:.2f}, times {_JITTER[0]} to {_JITTER[1]}",
-        ),
-    )  # fmt: skip
+        Choice("augmentation.scale", [float(f"{factor * side:.3g}") for side in _JITTER], why),
+    )
 
 
 def _width_reason(figures: Figures, factor: float) -> str:
@@ -123,40 +127,35 @@ def _width_reason(figures: Figures, factor: float) -> str:
     return f"{name} is {width:.1f} pixels wide in the median, so seen {factor * width:.1f} wide"
 
 
-def _multiple(side: float) -> int:
-    """The multiple of the stride below a side."""
-    return max(int(side / _STRIDE), 1) * _STRIDE
-
-
 def batch(figures: Figures, device: str, fitting: int | None = None) -> tuple[Choice, ...]:
     """Crops in a step.
 
     Args:
         figures: of the dataset.
         device: cpu, cuda or mps.
-        fitting: crops that were found to fit into the memory; None where that is still to be tried.
+        fitting: crops that were found to fit into the memory at a time; None where that is still to be tried.
     """
     size = max(min(_BATCH[device], figures.train_images), 2)
     if fitting is None or fitting >= size:
         why = "batch norm wants a few; more would make fewer steps in the same time"
         return (Choice("train.batch_size", size, why),)
-    choice = Choice("train.batch_size", fitting, f"{size} do not fit into the accelerator's memory")
-    accumulated = -(-_LEAST_CROPS_A_STEP // fitting)
-    if accumulated == 1:
-        return (choice,)
-    why = f"sums up the gradients of {accumulated} batches; of fewer than {_LEAST_CROPS_A_STEP} crops they are rough"
-    return (choice, Choice("train.accumulate", accumulated, why))
+    return (
+        Choice("train.batch_size", fitting, f"{size} do not fit into the memory"),
+        Choice(
+            "train.accumulate", -(-size // fitting), f"batches a step, so that its gradient is that of {size} crops"
+        ),
+    )
 
 
-def wanted_steps(figures: Figures, batch_size: int) -> tuple[int, str]:
+def wanted_steps(figures: Figures, crops_a_step: float) -> tuple[int, str]:
     """The steps of a training without a budget, and why so many.
 
     Forty crops an image; few images still need thousands of crops for the new decoder, and of many images a part of
-    the passes is enough (ablation: steps).
+    the passes is enough.
     """
     crops = min(max(_CROPS_AN_IMAGE * figures.train_images, _LEAST_CROPS), _MOST_CROPS)
     why = f"{crops:,} crops: {_CROPS_AN_IMAGE} an image, at least {_LEAST_CROPS:,} and at most {_MOST_CROPS:,}"
-    return max(crops // batch_size, 1), why
+    return max(int(crops / crops_a_step), 1), why
 
 
 def loss(figures: Figures) -> tuple[Choice, ...]:
@@ -166,7 +165,7 @@ def loss(figures: Figures) -> tuple[Choice, ...]:
     why = "cross-entropy for every pixel, Lovász for the IoU that is measured"
     if len(figures.occurring) > 2 and most / least > _UNEVEN:
         cross_entropy |= {"class_weights": "log", "class_weight_power": 0.5}
-        why += f"; weights, since classes cover {least:.1%} to {most:.0%} of the pixels"
+        why += f"; weights, since classes cover {_percent(least)} to {_percent(most)} of the pixels"
     return (Choice("loss", {"name": "sum", "terms": [cross_entropy, {"name": "lovasz"}]}, why),)
 
 
@@ -178,7 +177,7 @@ def balance(figures: Figures) -> tuple[Choice, ...]:
         share = figures.shares[rare]
         if share >= _RARE_PIXELS:
             return ()
-        why = f"{figures.classes[rare]} covers {share:.1%} of the pixels: half of the crops are drawn to show a class"
+        why = f"{figures.classes[rare]} covers {_percent(share)} of the pixels: half of the crops are drawn for a class"
         return (Choice("train.class_balance", 0.5, why),)
     rare = min(occurring, key=lambda index: figures.images_with[index])
     images = figures.images_with[rare]
@@ -190,9 +189,14 @@ def balance(figures: Figures) -> tuple[Choice, ...]:
     return (Choice("train.class_balance", 0.25, why),)
 
 
+def optimiser_name(steps: int) -> str:
+    """Which one suits a number of steps."""
+    return "muon" if steps <= _MUON_STEPS else "adamw"
+
+
 def optimiser(steps: int, has_weights: bool) -> tuple[Choice, ...]:
     """How it is minimised (Muon: Jordan et al. 2024; ablation: optimiser)."""
-    if steps <= _MUON_STEPS:
+    if optimiser_name(steps) == "muon":
         rates: dict[str, Any] = {"name": "muon", "lr": 1e-2}
         why = f"Muon learns more than AdamW in few steps, and these are {steps:,}"
     else:
@@ -220,8 +224,8 @@ def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, 
         if passes >= _FEW_PASSES:
             steps.append({"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "p": 0.5})
         asked = figures.orientation
-        other, least = min(("mirrored", asked.mirrored), ("turned", asked.turned), key=lambda named: named[1])
-        why = f"masks look alike upside down (p = {asked.upside_down:.2f}), not {other} (p = {least:.3f})"
+        over, least = asked.upside_down, min(asked.to_json().values())
+        why = f"masks look alike upside down (p = {over:.2f}), not under all turns and mirrors (least p = {least:.3f})"
         choices.append(Choice("augmentation.transforms", steps, why))
     return tuple(choices)
 
@@ -232,9 +236,10 @@ def _kind_of_augmentation(figures: Figures, domain: str, passes: float) -> tuple
     if domain in {"aerial", "medical"}:
         return domain, f"--domain {domain}"
     asked = figures.orientation
-    if domain == "generic" and figures.train_images >= _FEW_IMAGES and asked.upside_down >= 0.05:
+    if domain == "generic" and asked.images >= _ENOUGH_TO_TURN and asked.may_be_turned_over:
         if asked.knows_no_side:
-            return "aerial", f"masks look alike under all flips and turns (p ≥ {min(asked.to_json().values()):.2f})"
+            least = min(asked.to_json().values())
+            return "aerial", f"{asked.images} masks look alike under all flips and turns (p ≥ {least:.2f})"
         return "custom", "no preset flips top to bottom without turning; its transforms are named one by one"
     if passes < _FEW_PASSES:
         return "light", f"{few}: scale, place and mirror vary it enough"
@@ -245,32 +250,56 @@ def kept(figures: Figures) -> tuple[Choice, ...]:
     """Which epoch is the best, and that all are trained."""
     why = "the rate falls to nothing: the last epochs gain most, and stopping early would lose them"
     never = Choice("early_stopping", None, why)
-    occurring = figures.occurring
     if len(figures.classes) != 2:
         return (never,)
-    object_ = min(occurring, key=lambda index: figures.shares[index])
-    name = figures.classes[object_]
+    smaller = min((0, 1), key=lambda index: figures.shares[index])
+    named = begins_with_background(figures.classes)
+    found = smaller if figures.shares[smaller] < _OBJECT else 1 if named else None
+    if found is None or not figures.val_images_with[found]:  # a figure of what is not there would choose nothing
+        return (never,)
+    name = figures.classes[found]
     return (never, Choice("checkpoint.best", f"val_iou/{name}", f"of two classes {name} is the object"))
 
 
-def doubts(figures: Figures, weights: str | None) -> tuple[str, ...]:
+def doubts(figures: Figures, weights: str | None, device: str) -> tuple[str, ...]:
     """What a reader of the plan should know."""
     found = []
     if figures.train_images < _FEW_IMAGES:
         found.append(f"training images: {figures.train_images}; so few make rough figures, label more if you can")
     if figures.val_images < _FEW_IMAGES:
         found.append(f"validation images: {figures.val_images}; by so few, which epoch is best is partly chance")
-    for index, images in enumerate(figures.images_with):
-        if images == 0:
-            found.append(f"no training mask holds {figures.classes[index]}: it cannot be learnt")
-        elif images == 1 and figures.train_images > 1:
-            found.append(f"{figures.classes[index]} is in one training image alone: it will hardly be learnt")
+    for images_with, number, what in (
+        (figures.images_with, 0, "no training mask holds {}: what is never shown cannot be learnt"),
+        (figures.images_with, 1, "one training mask alone holds {}: that will hardly be learnt"),
+        (figures.val_images_with, 0, "no validation mask holds {}: how well that is learnt will not be seen"),
+    ):
+        names = [name for name, images in zip(figures.classes, images_with, strict=True) if images == number]
+        if names and (number == 0 or figures.train_images > 1):
+            found.append(what.format(_some(names)))
     shorts = np.array(figures.sizes).min(axis=1)
+    seen = seen_side(figures, device)
     if shorts.max() / shorts.min() > _WILD:
-        found.append(f"short sides run from {shorts.min()} to {shorts.max()} pixels; validation brings all to one")
+        then = "each is predicted at its own size" if seen == figures.short_side else "validation brings all to one"
+        found.append(f"short sides run from {shorts.min()} to {shorts.max()} pixels; {then}")
+    if seen < figures.short_side and figures.thinnest is not None:
+        name, width = figures.classes[figures.thinnest], figures.widths[figures.thinnest] * seen / figures.short_side
+        if width < _SEEN_WIDTH - 1:
+            found.append(
+                f"{name} is seen {width:.1f} pixels wide: large images are shrunk to {seen}; cut them up first"
+            )
     if weights is None:
         found.append("without trained weights expect to need several times as many steps")
     return tuple(found)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many there are besides."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
 
 
 def places(choices: Sequence[Choice]) -> dict[str, Any]:

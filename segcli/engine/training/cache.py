@@ -77,6 +77,11 @@ def cached(
             Path(name).unlink()
 
 
+def would_cache(samples: Sequence[Sample], choice: str, folder: Path) -> bool:
+    """Whether `cached` keeps these samples decoded; raises as it does."""
+    return _choose(samples, choice, folder)[0] is not None
+
+
 @dataclass(frozen=True)
 class CachedSample:
     """A sample that is decoded once; its pixels are read-only views of the file.
