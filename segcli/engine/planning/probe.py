@@ -83,7 +83,8 @@ def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = sile
         log = _Log(progress, _EPOCHS * _STEPS[kind])
         trainer = Trainer(config, few, log)
         trainer.run(create_run(Path(folder), "trial"))
-        return speed_of(log.events, began - _importing(), time.perf_counter(), _fitting(config, trainer.stepper.splits))
+        ended = time.perf_counter()
+        return speed_of(log.events, began - _importing(), ended, _fitting(config, trainer.stepper.splits))
 
 
 def _fitting(config: RunConfig, splits: int) -> RunConfig:
