@@ -1,12 +1,14 @@
 """Rules from figures to choices, by datasets made of figures; and the length that fits a budget."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import Result
 
 from segcli.config import RunConfig, load_config
@@ -24,6 +26,7 @@ from segcli.engine.planning.write import plan_text
 from segcli.engine.training.events import EpochEnded, Progressed, Started, Stepped
 from segcli.engine.training.loop import Trainer
 from segcli.errors import UsageError
+from segcli.nn.network import SegmentationNetwork
 from segcli.parallel import Progress, silent
 
 UPRIGHT = Orientation(0.5, 0.001, 0.001, 50)
@@ -297,7 +300,12 @@ def test_a_device_that_was_asked_for_is_what_is_measured_and_trained_on() -> Non
     assert "device" not in planned(STREET).values()
 
 
-def test_the_real_loop_is_timed_and_leaves_nothing(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_the_real_loop_is_timed_and_leaves_nothing(
+    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     config = tiny(train={"channels_last": "auto"})
     seen: list[tuple[str, int, int]] = []
     speed = measure_speed(config, open_dataset(config.dataset), lambda *place: seen.append(place))
@@ -305,6 +313,21 @@ def test_the_real_loop_is_timed_and_leaves_nothing(tiny: Callable[..., RunConfig
     assert speed.config.train.channels_last in {True, False}
     assert seen[-1] == ("trying", 12, 12)
     assert not (tmp_path / "runs").exists()
+    assert not list(temporary.iterdir())
+
+
+def test_a_trial_finds_the_batches_that_fit(tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = SegmentationNetwork.forward
+
+    def forward(network: SegmentationNetwork, images: torch.Tensor) -> Any:
+        if network.training and len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return whole(network, images)
+
+    monkeypatch.setattr(SegmentationNetwork, "forward", forward)
+    config = tiny(train={"batch_size": 6, "channels_last": False})
+    found = measure_speed(config, open_dataset(config.dataset)).config.train
+    assert (found.batch_size, found.accumulate) == (2, 4)  # halved twice
 
 
 def test_init_writes_a_config_that_trains(seg: Callable[..., Result], tiny: Callable[..., RunConfig]) -> None:
