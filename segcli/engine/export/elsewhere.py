@@ -1,5 +1,7 @@
 """Conversions that run in the isolated environment: the network goes there as a .pt2 file, and a file comes back."""
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -35,6 +37,7 @@ def convert_elsewhere(
 
     Raises:
         ExportError: if the network does not convert.
+        OSError: if the disk is full there, whatever the converter makes of it.
         SegError: if the environment cannot be made.
     """
     environment = isolated_environment(progress, offline)
@@ -49,6 +52,9 @@ def convert_elsewhere(
         try:
             worker.ask(question, tell=tell)
         except WorkerError as error:
+            full = os.strerror(errno.ENOSPC)
+            if full in str(error):
+                raise OSError(errno.ENOSPC, full) from None
             raise ExportError(f"{network.model.name} cannot be converted: {error}") from None
         finally:
             worker.close()

@@ -23,6 +23,7 @@ from segcli.engine.export.export import Wanted, default_path, export_model
 from segcli.engine.export.onnx import write_onnx
 from segcli.engine.export.parity import odd_size
 from segcli.engine.export.targets import TARGETS, Job, Target, find_target
+from segcli.engine.isolated.worker import WorkerError
 from segcli.engine.prediction.load import load_predictor
 from segcli.engine.prediction.predictor import predict_mask
 from segcli.errors import ExportError, ModelError, SegError, UsageError
@@ -333,3 +334,35 @@ def test_an_odd_size_is_neither_square_nor_even() -> None:
         height, width = odd_size(*size)
         assert height != width
         assert height % 2 == width % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (
+            "LLVM ERROR: IO failure on output stream: No space left on device",
+            r"m.tflite cannot be written: No space left",
+        ),
+        ("op Foo is not supported", r"cannot be converted: op Foo is not supported"),
+    ],
+)
+def test_a_full_disk_in_the_isolated_environment_is_told_as_such(
+    told: str, error: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Worker:
+        def ask(self, question: object, tell: object) -> None:
+            raise WorkerError(told)
+
+        def close(self) -> None:
+            pass
+
+    class Environment:
+        def worker(self, script: Path) -> Worker:
+            return Worker()
+
+    monkeypatch.setattr("segcli.engine.export.elsewhere.isolated_environment", lambda *_: Environment())
+    (tmp_path / "m.tflite").write_text("old")
+    with pytest.raises(SegError, match=error):
+        export_model(find_target("tflite"), bundle, tmp_path / "m.tflite", Wanted(size=(40, 56), verify=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
+    assert (tmp_path / "m.tflite").read_text() == "old"
