@@ -30,6 +30,7 @@ RUN uv pip install --group runtime \
 
 FROM build AS code
 COPY README.md LICENSE ./
+COPY configs configs
 COPY segcli segcli
 RUN uv pip install --no-deps --prefix /opt/code .
 
