@@ -20,6 +20,7 @@ _BATCH = {"cpu": 8, "mps": 8, "cuda": 16}
 _STRIDE = 32  # of most encoders; sides are multiples of it
 
 _SEEN_WIDTH = 4.0  # pixels that the thinnest class should be wide where the network sees it
+_SEEN_WIDTH_OF_TWO = 5.0  # likewise, where that class is the figure itself
 _MOST_ENLARGED = 2.0
 _JITTER = (0.5625, 1.6875)  # factors around the scale at which is predicted
 _CROP = {"cpu": 256, "mps": 384, "cuda": 512}
@@ -86,11 +87,13 @@ def enlargement(figures: Figures, device: str) -> float:
     """The factor by which the network sees images enlarged, or shrunk where less than 1.
 
     The thinnest class comes to be about four pixels wide: below that the first strides of an encoder lose it, above
-    it only costs time. Images are not shrunk below the side that a device computes with ease, and not predicted whole
+    it costs time and the sight of what lies around; five of two classes, where it is all that counts (ablation: size).
+    Images are not shrunk below the side that a device computes with ease, and not predicted whole
     above one that it hardly does.
     """
     thin, short = figures.thinnest, figures.short_side
-    wanted = _SEEN_WIDTH / figures.widths[thin] if thin is not None else 0.0
+    width = _SEEN_WIDTH if len(figures.classes) > 2 else _SEEN_WIDTH_OF_TWO
+    wanted = width / figures.widths[thin] if thin is not None else 0.0
     least = min(_LEAST_SEEN[device] / short, 1.0)
     return min(max(wanted, least), _MOST_ENLARGED, _MOST_SEEN[device] / short)
 
