@@ -102,9 +102,9 @@ def test_large_images_are_shrunk_to_what_a_device_computes_with_ease() -> None:
 @pytest.mark.parametrize(
     ("short", "width", "device", "seen"),
     [
-        (62, 3.9, "cpu", 64),  # hardly too thin: not shrunk by rounding
-        (250, 3.9, "cpu", 256),
-        (260, 3.99, "cpu", None),
+        (62, 4.9, "cpu", 64),  # hardly too thin: not shrunk by rounding
+        (250, 4.9, "cpu", 256),
+        (260, 4.99, "cpu", None),
         (537, 100.0, "cpu", 480),
         (1070, 100.0, "cuda", 768),
         (3000, 3.0, "cpu", 1024),  # no CPU predicts twelve megapixels whole
