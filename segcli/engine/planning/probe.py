@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from segcli.config import RunConfig
@@ -20,9 +22,9 @@ from segcli.engine.training.loop import Trainer
 from segcli.io.rundir import create_run
 from segcli.parallel import Progress, silent
 
-_STEPS = {"cpu": 6, "accelerator": 40}  # an epoch of the trial
-_EPOCHS = 2
-_VALIDATED = {"cpu": 12, "accelerator": 48}  # images
+_STEPS = {"cpu": 5, "accelerator": 40}  # an epoch of the trial
+_EPOCHS = 3
+_VALIDATED = {"cpu": 8, "accelerator": 48}  # images
 _VALIDATING = "validating"
 
 Timed = tuple[float, Event]
@@ -51,7 +53,7 @@ class Speed:
 
 
 def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = silent) -> Speed:
-    """Trains two short epochs on a few images in a folder that goes with its end.
+    """Trains three short epochs on a few images in a folder that goes with its end.
 
     Args:
         config: what is to be trained; its epochs do not matter.
@@ -129,24 +131,30 @@ class _Log:
 
 
 def speed_of(events: Sequence[Timed], began: float, ended: float, config: RunConfig) -> Speed:
-    """What a training took, from what it told: its last epoch counts, and how much longer its first one took.
+    """What a training took, from what it told: the mean of all epochs but the first, and how much longer that took.
 
     Args:
-        events: of a training of two epochs, both validated.
+        events: of a training of two epochs or more, all validated.
         began: when its first process began, in the events' seconds.
         ended: when its last file was written.
         config: that was run.
     """
     started = next(at for at, event in events if isinstance(event, Started))
-    first, last = (at for at, event in events if isinstance(event, EpochEnded))
-    epoch = [(at, event) for at, event in events if first < at <= last]
+    ends = [at for at, event in events if isinstance(event, EpochEnded)]
+    parts = [_parts(events, *times) for times in pairwise(ends)]
+    step, epoch, validation, val_image = (fmean(times) for times in zip(*parts, strict=True))
+    warming_up = max((ends[0] - started) - (ends[-1] - ends[0]) / len(parts), 0.0)
+    return Speed(started - began + warming_up + ended - ends[-1], step, epoch, validation, val_image, config)
+
+
+def _parts(events: Sequence[Timed], since: float, until: float) -> tuple[float, float, float, float]:
+    """Seconds of an epoch: a step, besides the steps and the validation, of that besides its images, and an image."""
+    epoch = [(at, event) for at, event in events if since < at <= until]
     steps = [(at, event.step) for at, event in epoch if isinstance(event, Stepped)]
     images = [(at, event.done) for at, event in epoch if isinstance(event, Progressed) and event.what == _VALIDATING]
-    step, waiting = _slope(first, steps)
+    step, waiting = _slope(since, steps)
     val_image, validation = _slope(steps[-1][0], images)
-    warming_up = max((first - started) - (last - first), 0.0)
-    start = started - began + warming_up + ended - last
-    return Speed(start, step, waiting + last - images[-1][0], validation, val_image, config)
+    return step, waiting + until - images[-1][0], validation, val_image
 
 
 def _slope(since: float, counted: Sequence[tuple[float, int]]) -> tuple[float, float]:

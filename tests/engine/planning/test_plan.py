@@ -247,24 +247,22 @@ def test_the_network_is_one_that_can_be_had(
 
 
 @pytest.mark.parametrize("looked_at_each", [True, False])  # an accelerator tells its steps and images seldom
-def test_seconds_of_the_last_epoch_are_parted_by_what_they_went_into(looked_at_each: bool) -> None:
-    config = RunConfig.model_validate(EMBEDDED)
-    task = shapes.dataset().task
+def test_seconds_of_all_epochs_but_the_first_are_parted_by_what_they_went_into(looked_at_each: bool) -> None:
     seen = range(1, 9) if looked_at_each else [8]
-    events: list[Timed] = [
-        (3.0, Started(Path(), task, {}, 1, 2, 16)),
-        (50.0, EpochEnded({}, best=True, scores=None)),
-        *((51.0 + 2 * step, Stepped(2, step, 8, 8 + step, 1.0, 0.1, 4.0)) for step in seen),
-        *((68.0 + 0.25 * done, Progressed("validating", done, 8)) for done in seen),
-        (70.5, EpochEnded({}, best=True, scores=None)),
-    ]
-    speed = speed_of(events, began=1.0, ended=74.0, config=config)
-    first_takes_longer = (50 - 3) - (70.5 - 50)
-    start = (3 - 1) + first_takes_longer + (74 - 70.5)
+    events: list[Timed] = [(3.0, Started(Path(), shapes.dataset().task, {}, 1, 3, 24))]
+    events.append((50.0, EpochEnded({}, best=True, scores=None)))
+    for number, (begun, step) in enumerate([(50.0, 2.0), (70.5, 3.0)], 2):
+        trained = begun + 1 + 8 * step
+        events += [(begun + 1 + step * done, Stepped(number, done, 8, 0, 1.0, 0.1, 4.0)) for done in seen]
+        events += [(trained + 1 + 0.25 * done, Progressed("validating", done, 8)) for done in seen]
+        events.append((trained + 3.5, EpochEnded({}, best=True, scores=None)))
+    speed = speed_of(events, began=1.0, ended=102.0, config=RunConfig.model_validate(EMBEDDED))
+    first_takes_longer = (50 - 3) - (99 - 50) / 2
+    start = (3 - 1) + first_takes_longer + (102 - 99)
     assert (speed.start, speed.val_image) == pytest.approx((start, 0.25 if looked_at_each else 3 / 8))
     if looked_at_each:
-        assert (speed.step, speed.epoch, speed.validation) == pytest.approx((2.0, 1.5, 1.0))
-    assert speed.step * 8 + speed.epoch + speed.validation + 8 * speed.val_image == pytest.approx(70.5 - 50)
+        assert (speed.step, speed.epoch, speed.validation) == pytest.approx((2.5, 1.5, 1.0))
+    assert speed.step * 8 + speed.epoch + speed.validation + 8 * speed.val_image == pytest.approx((99 - 50) / 2)
 
 
 def test_batches_that_an_accelerator_cannot_hold_are_smaller_and_summed_up() -> None:
@@ -311,7 +309,7 @@ def test_the_real_loop_is_timed_and_leaves_nothing(
     speed = measure_speed(config, open_dataset(config.dataset), lambda *place: seen.append(place))
     assert min(speed.start, speed.step, speed.epoch, speed.val_image) > 0
     assert speed.config.train.channels_last in {True, False}
-    assert seen[-1] == ("trying", 12, 12)
+    assert seen[-1] == ("trying", 15, 15)
     assert not (tmp_path / "runs").exists()
     assert not list(temporary.iterdir())
 
