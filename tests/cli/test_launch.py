@@ -96,7 +96,8 @@ def stop(number, frame):
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stop)
 pathlib.Path(f"{os.getpid()} runs").touch()
-signal.pause()
+while True:
+    time.sleep(0.01)
 """
 
 
@@ -113,9 +114,10 @@ signal.pause()
 def test_a_signal_reaches_all_and_lets_the_leading_process_save(
     tmp_path: Path, number: int, to: str, saving: float, saved: bool
 ) -> None:
+    heeding = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # even where nohup runs the tests
     program = f"from segcli.cli.launch import launch; raise SystemExit(launch(2, {command(SAVES)}).exit_code)"
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], start_new_session=True,
+        [sys.executable, "-c", f"{heeding}; {program}"], start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "SAVING": str(saving)},
     )  # fmt: skip
     while len(list(tmp_path.glob("* runs"))) < 2:
