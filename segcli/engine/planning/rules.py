@@ -162,7 +162,7 @@ def wanted_steps(figures: Figures, crops_a_step: float) -> tuple[int, str]:
 
 
 def loss(figures: Figures) -> tuple[Choice, ...]:
-    """Cross-entropy for every pixel, Lovász for the IoU itself (Berman et al. 2018)."""
+    """Cross-entropy for every pixel, Lovász for the IoU itself (Berman et al. 2018; ablation: loss)."""
     cross_entropy: dict[str, Any] = {"name": "cross_entropy"}
     least, most = min(figures.shares[index] for index in figures.occurring), max(figures.shares)
     why = "cross-entropy for every pixel, Lovász for the IoU that is measured"
