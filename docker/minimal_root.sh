@@ -14,9 +14,10 @@ install -d -m 1777 "$root/tmp" "$root/workspace"
 echo 'seg:x:1000:1000::/workspace:/usr/sbin/nologin' > "$root/etc/passwd"
 echo 'seg:x:1000:' > "$root/etc/group"
 
-# What the image never uses stays out: the C library that Python's own module of ONNX Runtime holds once more, tests,
-# and the parts of the standard library that install, edit and draw windows.
+# What the image never uses stays out: the C library that Python's own module of ONNX Runtime holds once more, what that
+# converts and quantizes with, tests, and the parts of the standard library that install, edit and draw windows.
 find "$packages" -name 'libonnxruntime.so*' -delete
+find "$packages" -path '*/onnxruntime/*' -type d \( -name transformers -o -name quantization -o -name tools \) -prune -exec rm -r {} +
 find "$packages" -path '*/numpy/*' -type d -name tests -prune -exec rm -r {} +
 find "$library" \( -name site-packages -o -name dist-packages -o -name test -o -name tests -o -name __pycache__ \
   -o -name idlelib -o -name tkinter -o -name ensurepip -o -name lib2to3 -o -name 'config-*' \) -prune -o ! -type d -print \
