@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segcli.components.class_weights import ClassFigures
-from segcli.datasets.check.judge import as_samples
 from segcli.datasets.check.kinds import check_command, refuse_errors
 from segcli.datasets.dataset import SPLITS, Dataset, fingerprint
 from segcli.datasets.encoding import MaskEncoding
@@ -33,6 +32,8 @@ def open_prepared(root: Path, ignore_index: int | None = None) -> Dataset:
     Raises:
         DataError: if the description is missing or does not match the folder.
     """
+    from segcli.datasets.check.judge import as_samples  # not wanted by what only writes one, such as a prediction
+
     description = Description.read(root)
     task = description.task
     value_map = {} if ignore_index is None else {task.ignore_index: ignore_index}
