@@ -21,8 +21,8 @@ from PIL import Image
 
 from segcli.datasets.check.judge import survey
 from segcli.datasets.check.scan import inspect
-from segcli.datasets.layouts import LAYOUTS
 from segcli.datasets.layouts.base import Options, Pair
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.datasets.prepared.write import prepare
 from segcli.parallel import available_cores
 

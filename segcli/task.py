@@ -10,6 +10,9 @@ Colour = tuple[int, int, int]
 IGNORED_COLOUR: Colour = (224, 224, 192)
 """How ignored pixels are painted; the colour of the void contours of PASCAL VOC."""
 
+BACKGROUND_LABELS = frozenset({"background", "_background_", "__background__"})
+"""Labels, in small letters, by which annotations name what is no object."""
+
 _BLACK: Colour = (0, 0, 0)
 _BACKGROUNDS = {"background", "bg", "unlabeled", "unlabelled", "void", "other", "others", "nothing", "none", "rest"}
 

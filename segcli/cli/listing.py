@@ -81,7 +81,7 @@ def _entries(kind: str, pattern: str) -> "list[Entry]":
 def _layouts() -> "list[Entry]":
     from segcli.components.catalogue import Entry
     from segcli.datasets.download.catalogue import can_be_fetched
-    from segcli.datasets.layouts import LAYOUTS
+    from segcli.datasets.layouts.known import LAYOUTS
 
     return [
         Entry(

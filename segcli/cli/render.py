@@ -206,6 +206,11 @@ def progress() -> Iterator[Any]:
 
     Until it is called first, a line tells that work goes on. A total of 0 is one that is not known.
     """
+    if not sys.stderr.isatty():
+        from segcli.parallel import silent
+
+        yield silent
+        return
     bars, tasks = _bars(), dict[str, "TaskID"]()
     with ExitStack() as shown, ExitStack() as before:
         before.enter_context(waiting("working"))
@@ -259,7 +264,6 @@ def _bars() -> "Progress":
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
         TextColumn("left", table_column=Column(no_wrap=True)),
         console=console,
-        disable=not console.is_terminal,
         transient=True,
     )
 

@@ -13,9 +13,10 @@ from segcli.datasets.check.scan import LookCache, seen_pairs
 from segcli.datasets.dataset import Dataset, fingerprint
 from segcli.datasets.download.catalogue import can_be_fetched
 from segcli.datasets.encoding import IN_CONFIG, NOWHERE, Classes, Spelling
-from segcli.datasets.layouts import LAYOUTS, shapes
+from segcli.datasets.layouts import shapes
 from segcli.datasets.layouts.base import SPLIT_NAMES, Options, Source
 from segcli.datasets.layouts.detect import detect, find_layout, find_source
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.datasets.layouts.pairing import list_images, match_pairs
 from segcli.datasets.prepared.format import DESCRIPTION, is_prepared, open_prepared, prepared_source
 from segcli.errors import DataError, UsageError, nearest

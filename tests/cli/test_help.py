@@ -97,7 +97,7 @@ def test_what_reads_a_plain_folder_is_explained_once() -> None:
 def test_the_names_on_offer_are_those_that_there_are() -> None:
     from segcli.components.catalogue import KINDS
     from segcli.datasets.dataset import SPLITS
-    from segcli.datasets.layouts import LAYOUTS
+    from segcli.datasets.layouts.known import LAYOUTS
     from segcli.engine.export.targets import TARGETS
     from segcli.engine.planning.rules import DOMAINS
     from segcli.engine.prediction.tta import POLICIES

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from segcli.datasets.download.archives import is_archive
 from segcli.datasets.download.catalogue import ARCHIVES, BY_HAND, obtain
-from segcli.datasets.layouts import LAYOUTS
 from segcli.datasets.layouts.base import Layout, Options
 from segcli.datasets.layouts.detect import detect, find_layout
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.errors import UsageError, did_you_mean
 from segcli.parallel import Progress
 

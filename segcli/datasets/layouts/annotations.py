@@ -17,10 +17,8 @@ from segcli.datasets.masks import MaskSource
 from segcli.errors import DataError, FileProblem, UsageError, did_you_mean
 from segcli.io.files import walk
 from segcli.io.images import find_images
-from segcli.task import Task, check_classes, default_ignore_index
+from segcli.task import BACKGROUND_LABELS, Task, check_classes, default_ignore_index
 
-BACKGROUND = {"background", "_background_", "__background__"}
-"""Labels of what is no object."""
 IGNORED = {"__ignore__"}
 """Labels of what counts nowhere."""
 
@@ -260,7 +258,7 @@ class _Classes:
                 raise UsageError(f"--{error}") from None
             raise DataError(f"{root}: the labels make no classes ({error}); name them with --classes") from None
         task = Task.of(names, ignore_index=default_ignore_index(len(names)))
-        grounds = [index for index, name in enumerate(names) if name.lower() in BACKGROUND]
+        grounds = [index for index, name in enumerate(names) if name.lower() in BACKGROUND_LABELS]
         first = task.ignore_index if names[0] in labels or not background else 0
         return cls(task, grounds[0] if grounds and background else first)
 
@@ -272,12 +270,13 @@ class _Classes:
         """The class index (or the ignore index) of a label; None where it has none."""
         if label in IGNORED:
             return self.task.ignore_index
-        return self._index.get(label, self.ground if label.lower() in BACKGROUND else None)
+        return self._index.get(label, self.ground if label.lower() in BACKGROUND_LABELS else None)
 
 
 def _class_names(labels: Sequence[str], order: Sequence[str], background: bool) -> list[str]:
     named = dict.fromkeys([*order, *sorted(labels)])
-    return ["background", *(label for label in named if label.lower() not in BACKGROUND)] if background else [*named]
+    objects = [label for label in named if label.lower() not in BACKGROUND_LABELS]
+    return ["background", *objects] if background else [*named]
 
 
 def _unknown_labels(found: Sequence[Annotated], classes: _Classes) -> Iterator[Finding]:

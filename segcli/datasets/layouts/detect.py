@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from segcli.datasets.layouts import LAYOUTS
 from segcli.datasets.layouts.base import UNDEALT, Layout, Options, Source
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.errors import UsageError, did_you_mean
 from segcli.io.files import walk
 

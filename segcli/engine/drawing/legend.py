@@ -54,7 +54,7 @@ def class_keys(mask: Mask, task: Task, background_painted: bool = True) -> list[
         task: names and colours.
         background_painted: whether a background has its colour in the picture, or shows the image.
     """
-    indices = [int(index) for index in np.unique(mask)]
+    indices = np.flatnonzero(np.bincount(mask.ravel())).tolist()
     keys = []
     for index in indices:
         if index < task.num_classes and index != task.ignore_index:

@@ -14,9 +14,10 @@ from typer.testing import Result
 
 from segcli.datasets.check.judge import survey
 from segcli.datasets.dataset import FileSample
-from segcli.datasets.layouts import LAYOUTS, ade20k, camvid, cityscapes, coco_stuff, folder, voc
+from segcli.datasets.layouts import ade20k, camvid, cityscapes, coco_stuff, folder, voc
 from segcli.datasets.layouts.base import UNDEALT, Options
 from segcli.datasets.layouts.detect import detect
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.datasets.open import open_source
 from segcli.datasets.prepared.format import open_prepared
 from segcli.datasets.prepared.write import prepare

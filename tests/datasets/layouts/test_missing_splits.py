@@ -9,9 +9,9 @@ from conftest import draw_pair
 from native import draw, save, write_camvid, write_cityscapes, write_voc
 from typer.testing import Result
 
-from segcli.datasets.layouts import LAYOUTS
 from segcli.datasets.layouts.base import Options
 from segcli.datasets.layouts.detect import detect
+from segcli.datasets.layouts.known import LAYOUTS
 from segcli.errors import DataError
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from segcli.datasets.layouts.annotations import BACKGROUND
 from segcli.engine.prediction.sinks.base import Plan, Prediction
 from segcli.engine.prediction.sinks.outlines import Region, Ring, outlines
+from segcli.task import BACKGROUND_LABELS
 
 IGNORED = "__ignore__"
 """The label of pixels that are ignored, which `seg dataset prepare` reads as such."""
@@ -22,7 +22,7 @@ def regions_of(found: Prediction, plan: Plan, with_ignored: bool = False) -> Ite
     for region in sorted(regions, key=lambda region: -region.pixels):
         if region.label < plan.task.num_classes and region.label != plan.task.ignore_index:
             label = plan.task.classes[region.label]
-            if label.lower() not in BACKGROUND:
+            if label.lower() not in BACKGROUND_LABELS:
                 yield label, region
         elif with_ignored:
             yield IGNORED, region
@@ -30,7 +30,7 @@ def regions_of(found: Prediction, plan: Plan, with_ignored: bool = False) -> Ite
 
 def is_object(label: str) -> bool:
     """Whether regions of a class become annotations: those of a background do not."""
-    return label.lower() not in BACKGROUND
+    return label.lower() not in BACKGROUND_LABELS
 
 
 def flat(ring: Ring) -> list[float]:

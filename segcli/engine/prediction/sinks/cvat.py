@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from xml.sax.saxutils import escape, quoteattr
 
 from segcli.engine.prediction.sinks.annotated import IGNORED, is_object, regions_of
 from segcli.engine.prediction.sinks.base import OneOfAll, Plan, Prediction, Record, Records
@@ -23,6 +22,8 @@ def _record(plan: Plan, found: Prediction) -> Record:
 
 
 def _lines(plan: Plan, records: Records) -> Iterator[str]:
+    from xml.sax.saxutils import escape, quoteattr  # brings HTTP and SSL with it, a tenth of the start of a prediction
+
     yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task><labels>\n'
     names = [(name, colour) for name, colour in zip(plan.task.classes, plan.task.palette, strict=True)]
     for name, (red, green, blue) in [*((n, c) for n, c in names if is_object(n)), (IGNORED, (224, 224, 192))]:
