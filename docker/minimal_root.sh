@@ -32,4 +32,4 @@ find "$python" "$library" "$packages" -type f \( -name '*.so' -o -name '*.so.*' 
     fi
   done
 
-python3 -m compileall -q -s "$root" "$root$library"
+python3 -m compileall -q --invalidation-mode unchecked-hash -s "$root" "$root$library"
