@@ -39,7 +39,8 @@ RUN uv pip install --no-deps --prefix /opt/code .
 # Nothing but Python, the shared libraries that are loaded, and the packages.
 FROM scratch AS runtime
 LABEL org.opencontainers.image.title="seg runtime" org.opencontainers.image.licenses="MIT"
-ENV PATH=/opt/seg/bin HOME=/workspace USER=seg
+# numpy's linear algebra, which is not used here, would start a thread a core that waits by spinning.
+ENV PATH=/opt/seg/bin HOME=/workspace USER=seg OPENBLAS_NUM_THREADS=1
 COPY --from=runtime-packages /root-of-runtime /
 COPY --from=runtime-packages /opt/seg /opt/seg
 COPY --from=code /opt/code /opt/seg

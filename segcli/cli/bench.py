@@ -81,7 +81,7 @@ def bench(
 
     --device and --precision are for bundles; a file computes as it was exported.
     """
-    with render.waiting():
+    with render.starting():
         from segcli.engine.export.bench import Measured, Plan
         from segcli.engine.export.bench import bench as measure
         from segcli.io.rundir import output_folder

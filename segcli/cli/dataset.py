@@ -82,7 +82,7 @@ def prepare(
     typed: str,
 ) -> None:
     """Turn a native dataset into a prepared one: images, index masks and dataset.yml."""
-    with render.waiting():
+    with render.starting():
         from segcli.datasets.check.kinds import check_command
         from segcli.datasets.download.named import find_native
         from segcli.datasets.layouts.detect import find_layout, find_source, refuse_useless
@@ -143,7 +143,7 @@ def check(
     typed: str,
 ) -> None:
     """Find what is wrong with a dataset before training on it; exit code 1 if there are errors."""
-    with render.waiting():
+    with render.starting():
         from segcli.datasets.check.kinds import check_command
         from segcli.datasets.check.report import check as check_dataset
         from segcli.datasets.open import open_source
@@ -193,7 +193,7 @@ def stats(
     typed: str,
 ) -> None:
     """Measure a dataset: pixels, images and objects of each class, sizes, and class weights; with an HTML page."""
-    with render.waiting():
+    with render.starting():
         from segcli.datasets.check.judge import survey
         from segcli.datasets.check.kinds import check_command
         from segcli.datasets.check.scan import LookCache

@@ -144,7 +144,7 @@ def export(
     if max_drop is not None and not int8:
         raise UsageError("--max-drop is for --int8; other precisions are judged by --tolerance")
     path = options.find_model(model)
-    with render.waiting():
+    with render.starting():
         from segcli.engine.export.export import Wanted, default_path, export_model
         from segcli.engine.export.targets import find_target
         from segcli.io.bundle import read_card

@@ -39,7 +39,7 @@ def list_kind(
     as_json: options.Json = False,
 ) -> None:
     """List what a command or a config may choose from."""
-    with render.waiting():
+    with render.starting():
         found = _entries(kind, pattern)
     if as_json:
         render.as_json([{"name": entry.name, **entry.facts} for entry in found])

@@ -147,7 +147,7 @@ def predict(
     std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
-    with render.waiting():
+    with render.starting():
         from segcli.engine.prediction.huge import HugeImages
         from segcli.engine.prediction.journal import output_of
         from segcli.engine.prediction.library import as_tiles_say, parse_tiles

@@ -25,7 +25,7 @@ def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**values: Any) -> None:
         own = {name: value for name, value in values.items() if name in signature.parameters}
         others = {name: value for name, value in values.items() if name not in signature.parameters}
-        with render.waiting():  # what reads images is imported
+        with render.starting():  # what reads images is imported
             reading = _read(**own)
         command(**others, reading=reading, typed=_as_typed(own))
 

@@ -1,5 +1,6 @@
 """The only printer: what was asked for goes to stdout, everything else to stderr."""
 
+import gc
 import json
 import os
 import shlex
@@ -213,7 +214,7 @@ def progress() -> Iterator[Any]:
         return
     bars, tasks = _bars(), dict[str, "TaskID"]()
     with ExitStack() as shown, ExitStack() as before:
-        before.enter_context(waiting("working"))
+        before.enter_context(_waiting("working"))
 
         def show(what: str, done: int, total: int) -> None:
             if not tasks:
@@ -231,11 +232,23 @@ def progress() -> Iterator[Any]:
 
 
 @contextmanager
-def waiting(what: str = "starting", shown: bool = True) -> Iterator[None]:
-    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does.
+def starting(shown: bool = True) -> Iterator[None]:
+    """For the imports that a command begins with, where torch takes seconds: a sign of life, on a terminal.
 
-    It is for what takes its time before there is anything to count, such as imports: torch takes seconds.
+    Garbage is not looked for meanwhile, nor ever in what they leave: they leave none, and it took a tenth of the time.
     """
+    gc.disable()
+    try:
+        with _waiting("starting", shown):
+            yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def _waiting(what: str, shown: bool = True) -> Iterator[None]:
+    """Says what is waited for, with a sign of life; nothing off a terminal, and of several processes one does."""
     if not shown or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return

@@ -89,7 +89,7 @@ def train(
     run = _find(resume) if resume is not None else None
     path = path if run is None else run.config
     assert path is not None
-    with render.waiting(shown=not quiet):
+    with render.starting(shown=not quiet):
         from segcli.config import load_config
 
         loaded = load_config(path, overrides or [])
@@ -101,7 +101,7 @@ def train(
     elif devices > 1 and "WORLD_SIZE" not in os.environ:
         _launch(devices)
     else:
-        with render.waiting(shown=not quiet):
+        with render.starting(shown=not quiet):
             training = _training(loaded, name or path.stem, run)
         _watch(training, loaded.device, quiet)
 
@@ -121,7 +121,7 @@ def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training
 
 
 def _try(config: "RunConfig", name: str) -> None:
-    with render.waiting():
+    with render.starting():
         from segcli.cli import render_training
         from segcli.engine.training.dry_run import dry_run
 

@@ -82,7 +82,7 @@ def tta(
     """  # fmt: skip
     if averaged not in _MEANS:
         raise UsageError(f"--averaged {averaged}: expected {' or '.join(_MEANS)}")
-    with render.waiting():
+    with render.starting():
         from segcli.engine.evaluation.tta_search import VIEWS, search
         from segcli.engine.prediction.tta import find_policy
 

@@ -88,7 +88,7 @@ def visualize(
         others = [str(key) for key in ctx.params if key not in _OF_TRAINING]
         _refuse(ctx, others, "has no meaning for --augmented, which draws the crops of the run's own config")
         path = options.find_model(model)
-        with render.waiting():
+        with render.starting():
             from segcli.engine.training.augmented import draw_augmented
 
         folder = output or output_folder(path, "visualize")
@@ -96,7 +96,7 @@ def visualize(
             picture = draw_augmented(path, limit, folder / "augmented.png", progress)
         render.files([picture])
         return
-    with render.waiting():
+    with render.starting():
         from segcli.engine.drawing.kinds import KINDS
         from segcli.engine.prediction.pictures import require_masks
 

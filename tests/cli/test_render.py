@@ -87,7 +87,7 @@ def test_signs_of_life_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> Non
     terminal = on_terminal(monkeypatch)
 
     def work() -> None:
-        with render.waiting(), render.progress() as progress:
+        with render.starting(), render.progress() as progress:
             progress("reading", 1, 2)
 
     work()
@@ -98,7 +98,7 @@ def test_signs_of_life_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> Non
     assert piped.getvalue() == ""
     of_another_process = on_terminal(monkeypatch)
     monkeypatch.setenv("RANK", "1")
-    with render.waiting():
+    with render.starting():
         assert of_another_process.getvalue() == ""
 
 
