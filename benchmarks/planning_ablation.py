@@ -250,11 +250,11 @@ def left_out(values: dict[str, Any], keys: Sequence[str]) -> bool:
 
 
 def cut(values: dict[str, Any], dataset: Dataset, budget: float) -> dict[str, Any]:
-    """The values with as many steps as fit into a time, and as many validations, by a trial, as a plan has them."""
+    """The values with a time that the training is to take, and what a trial says that it begins with, as in a plan."""
     speed = measure_speed(RunConfig.model_validate(values), dataset)
     pace = Pace.of(speed, len(dataset.split("train")), len(dataset.split("val")))
     length = pace.length(pace.affordable_steps(budget))
-    train = {**values.get("train", {}), "epochs": length.epochs, "max_steps": length.steps}
+    train = {**values.get("train", {}), "epochs": length.epochs, "max_steps": length.steps, "budget": budget}
     return {**values, "train": train, "val": {**values.get("val", {}), "every_epochs": length.every}}
 
 

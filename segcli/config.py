@@ -15,6 +15,7 @@ from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
 from segcli.components.section import Section, field_docs, sections_in
 from segcli.components.tracking import TrackingConfig
+from segcli.duration import parse_duration
 from segcli.errors import ConfigError, did_you_mean, nearest
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
@@ -24,6 +25,13 @@ Size = Side | tuple[Side, Side]
 BatchSize = Annotated[int, Field(ge=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 MaskValue = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _in_seconds(given: Any) -> Any:
+    return parse_duration(given) if isinstance(given, str) else given
+
+
+Duration = Annotated[float, Field(gt=0), BeforeValidator(_in_seconds)]
 
 
 class DatasetConfig(Section):
@@ -86,6 +94,9 @@ class TrainConfig(Section):
     """times that every training image is seen"""
     max_steps: int | None = Field(None, ge=1)
     """stop after this many steps, whatever the epochs"""
+    budget: Duration | None = None
+    """time that the training is to take where it runs, validations included, such as 30m or 2h: its epochs and steps
+    are settled as it goes, by what they take, and kept with the run; those given are what it begins with"""
     batch_size: BatchSize | Literal["auto"] = 8
     """crops that go through the network at once, in each process; auto: the most, by powers of 2 up to 64, that fit
     into an accelerator's memory, else 8"""

@@ -1,12 +1,12 @@
 """seg init: a config made for a dataset."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segcli.cli import choices, complete, help, options, render
+from segcli.duration import parse_duration
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ EXAMPLES = help.examples(
     "seg init data/mine --budget 30m  # the best that half an hour gives here, as mine.yml",
     "seg init my_data -o mine.yml --domain road  # checks and prepares the folder first",
 )
-
-_UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
 def init(
@@ -89,13 +87,12 @@ def init(
 
 
 def _seconds(budget: str | None) -> float | None:
-    """Reads `30m`, `2h`, `1h30m`."""
     if budget is None:
         return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", budget)
-    if not parts or "".join(map("".join, parts)) != budget.replace(" ", ""):
-        raise UsageError(f"--budget {budget}: expected a time such as 30m, 2h or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    try:
+        return parse_duration(budget)
+    except ValueError as error:
+        raise UsageError(f"--budget {budget}: {error}") from None
 
 
 def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":

@@ -126,6 +126,8 @@ class TrainingView:
         match event:
             case events.Started():
                 self._start(event)
+            case events.LengthSettled():
+                self.epochs, self.steps = event.epochs, event.steps
             case events.Stepped():
                 self._step(event)
             case events.Progressed():

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +80,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from a config, or go on with a run."""
+    began = time.perf_counter()
     if resume is not None and (config or named):
         raise UsageError(f"--resume goes on with a run by its own config; leave {named or config} out, or --resume")
     if resume is not None and (name or dry_run):
@@ -102,7 +104,7 @@ def train(
         _launch(devices)
     else:
         with render.starting(shown=not quiet):
-            training = _training(loaded, name or path.stem, run)
+            training = _training(loaded, name or path.stem, run, began)
         _watch(training, loaded.device, quiet)
 
 
@@ -112,12 +114,12 @@ def _find(name: str) -> "RunDir":
     return find_run(None if name == LAST_RUN else name, RUNS)
 
 
-def _training(config: "RunConfig", name: str, run: "RunDir | None") -> "Training":
+def _training(config: "RunConfig", name: str, run: "RunDir | None", began: float) -> "Training":
     from segcli.engine.training.loop import resume, train
 
     if run is not None:
-        return lambda observe, processes, stop: resume(run, config, observe, processes, stop)
-    return lambda observe, processes, stop: train(config, name, observe, processes, stop)
+        return lambda observe, processes, stop: resume(run, config, observe, processes, stop, began)
+    return lambda observe, processes, stop: train(config, name, observe, processes, stop, began)
 
 
 def _try(config: "RunConfig", name: str) -> None:

@@ -5,11 +5,9 @@ from math import ceil
 from typing import Self
 
 from segcli.engine.planning.probe import Speed
+from segcli.engine.training.budget import RESERVE, most_steps
 from segcli.engine.training.order import Deal
 from segcli.errors import UsageError
-
-RESERVE = 0.05
-"""Share of a budget that is kept back: over minutes a machine is slower more often than over the seconds of a trial."""
 
 _VALIDATIONS = 12  # of a training, about
 _SHARE_OF_VALIDATION = 0.2  # of its time, above which there are fewer
@@ -95,8 +93,4 @@ class Pace:
                 f"--budget {budget:.0f}s is too short: a start, {least} steps and their validations take "
                 f"{ceil(needed / (1 - RESERVE))} s here; give that at least, or fewer validation images"
             )
-        low, high = least, max(int(usable / self.step), least) + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.seconds(self.length(middle)) <= usable else (low, middle)
-        return low
+        return most_steps(least, usable, self.step, lambda steps: self.seconds(self.length(steps)))

@@ -8,7 +8,7 @@ from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.planning import rules
 from segcli.engine.planning.figures import Figures
-from segcli.engine.planning.pace import RESERVE, Length, Pace
+from segcli.engine.planning.pace import Length, Pace
 from segcli.engine.planning.probe import Speed, measure_speed
 from segcli.engine.planning.rules import Choice, Network
 from segcli.parallel import Progress, silent
@@ -115,7 +115,7 @@ def make_plan(
         *fixed,
         *rules.batch(figures, device, pace.batch_size),
         *_settled(pace.speed, device),
-        *_lasting(length, pace, why),
+        *_lasting(length, pace, budget, why),
         *rules.optimiser(steps, has_weights),
         *rules.augmentation(figures, domain, passes),
     )
@@ -135,7 +135,7 @@ def _length(figures: Figures, pace: Pace, budget: float | None) -> tuple[int, st
     """The steps of the training, and why so many."""
     if budget is None:
         return rules.wanted_steps(figures, pace.crops)
-    why = f"as many as fit into {budget:.0f} s, start and validations included, {RESERVE:.0%} kept back"
+    why = f"as many as fit into {budget:.0f} s, start and validations included"
     return pace.affordable_steps(budget), why
 
 
@@ -145,11 +145,13 @@ def _settled(speed: Speed, device: str) -> tuple[Choice, ...]:
     return (Choice("train.channels_last", bool(speed.config.train.channels_last), why),)
 
 
-def _lasting(length: Length, pace: Pace, why: str) -> tuple[Choice, ...]:
+def _lasting(length: Length, pace: Pace, budget: float | None, why: str) -> tuple[Choice, ...]:
     each = f"steps an epoch: {pace.steps_an_epoch}, {pace.step:.2f} s each; {why}"
     choices = [Choice("train.epochs", length.epochs, each)]
     if length.steps % pace.steps_an_epoch:
         choices.append(Choice("train.max_steps", length.steps, "the last epoch is cut short"))
+    if budget is not None:
+        choices.append(Choice("train.budget", budget, "seconds, by which the steps are settled anew as it goes"))
     every = f"an image of a validation takes {pace.speed.val_image:.2f} s; {length.validations} validations in all"
     return (*choices, Choice("val.every_epochs", length.every, every))
 

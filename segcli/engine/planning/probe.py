@@ -73,7 +73,7 @@ def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = sile
     with tempfile.TemporaryDirectory(prefix="seg-init-") as folder, ExitStack() as stack:
         update: dict[str, Any] = {
             "output_dir": Path(folder),
-            "train": config.train.model_copy(update={"epochs": _EPOCHS, "max_steps": None}),
+            "train": config.train.model_copy(update={"epochs": _EPOCHS, "max_steps": None, "budget": None}),
             "val": config.val.model_copy(update={"every_epochs": 1}),
             "early_stopping": None,
         }

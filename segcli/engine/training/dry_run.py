@@ -15,6 +15,7 @@ from segcli.engine.drawing.masks import draw_batch
 from segcli.engine.training.auto import epochs_between_validations, is_validated
 from segcli.engine.training.batches import pick_workers
 from segcli.engine.training.events import Observer
+from segcli.engine.training.facts import facts_of
 from segcli.engine.training.loop import Trainer
 
 _CROPS = 8  # of the first batch, drawn
@@ -78,7 +79,7 @@ def dry_run(config: RunConfig, name: str, observe: Observer) -> DryRun:
     seconds_a_step = max(computing, reading / workers) if workers else computing + reading
     seconds_a_val_image = _validation(trainer)
     return DryRun(
-        facts=trainer.facts(),
+        facts=facts_of(trainer.parts, trainer.dataset, trainer.processes),
         picture=picture,
         loss=loss,
         steps=trainer.parts.total_steps,

@@ -22,6 +22,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class LengthSettled:
+    """The whole training has other epochs and steps than was told at its start."""
+
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Stepped:
     """One training step is done: the `step`-th of an epoch of `steps`, and the `done`-th of all."""
 
@@ -59,7 +67,7 @@ class Said:
     text: str
 
 
-Event = Started | Stepped | Progressed | EpochEnded | Said
+Event = Started | LengthSettled | Stepped | Progressed | EpochEnded | Said
 Observer = Callable[[Event], None]
 
 

@@ -8,17 +8,20 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset, Sample
 from segcli.engine.evaluation.scores import Scores
+from segcli.engine.training import events
+from segcli.engine.training.agreement import Agreed, agree
 from segcli.engine.training.auto import epochs_between_validations, is_validated, settled_as, with_val_every
 from segcli.engine.training.batches import Batch, open_data
 from segcli.engine.training.best_epoch import check_metrics, figure_names, gain, out_of_patience, val_figures
+from segcli.engine.training.budget import Clock, with_steps_that_fit
 from segcli.engine.training.build import Begun, build_parts
 from segcli.engine.training.distributed import ALONE, Processes
-from segcli.engine.training.events import EpochEnded, Observer, Progressed, Said, Started, Stepped, StopRequest
+from segcli.engine.training.events import Observer, StopRequest
+from segcli.engine.training.facts import facts_of
 from segcli.engine.training.progress import TrainedEpoch, TrainingProgress
 from segcli.engine.training.resume import begun_in, capture, restore
 from segcli.engine.training.run_writer import RunWriter
@@ -61,6 +64,7 @@ def train(
     observe: Observer = ignore,
     processes: Processes = ALONE,
     stop: StopRequest | None = None,
+    began: float | None = None,
 ) -> TrainResult:
     """Trains a new run.
 
@@ -70,14 +74,16 @@ def train(
         observe: told what happens.
         processes: those that train together; each calls this.
         stop: asked at every step.
+        began: when what `train.budget` is for began, in seconds of `time.perf_counter`; None is now.
 
     Raises:
         UsageError: if the config asks for what is not there.
         DataError: if the data is wrong.
         Stopped: if it was asked to stop; its state is saved.
     """
+    clock = Clock(time.perf_counter() if began is None else began)
     with open_data(config, observe, processes) as dataset:
-        trainer = Trainer(config, dataset, observe, processes, stop)
+        trainer = Trainer(config, dataset, observe, processes, stop, clock=clock)
         run = processes.lead(create_run(config.output_dir, name) if processes.leads else None)
         assert run is not None
         return trainer.run(run)
@@ -89,6 +95,7 @@ def resume(
     observe: Observer = ignore,
     processes: Processes = ALONE,
     stop: StopRequest | None = None,
+    began: float | None = None,
 ) -> TrainResult:
     """Goes on with a run from its newest whole state, as if it had never stopped.
 
@@ -98,16 +105,19 @@ def resume(
         observe: told what happens.
         processes: those that train together; each calls this.
         stop: asked at every step.
+        began: when it went on, in seconds of `time.perf_counter`; None is now.
 
     Raises:
         UsageError: if the run is finished, or its data, classes or network have changed.
         ModelError: if no state is whole.
         Stopped: if it was asked to stop; its state is saved.
     """
+    began = time.perf_counter() if began is None else began
     state = load_checkpoint(run.state)
     config = settled_as(config, RunConfig.model_validate(state["config"]))
     with open_data(config, observe, processes) as dataset:
-        trainer = Trainer(config, dataset, observe, processes, stop, begun_in(state))
+        clock = Clock(began, before=state["progress"].get("seconds", 0.0))
+        trainer = Trainer(config, dataset, observe, processes, stop, begun_in(state), clock)
         trainer.load_state(state, run)
         return trainer.run(run)
 
@@ -122,6 +132,7 @@ class Trainer:
         processes: those that train together.
         stop: asked at every step.
         begun: of a training that goes on from a state.
+        clock: what `train.budget` is held to; None is one that begins now.
     """
 
     def __init__(
@@ -132,7 +143,9 @@ class Trainer:
         processes: Processes = ALONE,
         stop: StopRequest | None = None,
         begun: Begun | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock(time.perf_counter())
         check_metrics(config, dataset.task)
         check_trackers(config.tracking)
         self.val_samples = dataset.split("val")
@@ -144,11 +157,11 @@ class Trainer:
         self.progress = TrainingProgress()
 
     def _progress(self, what: str, done: int, total: int) -> None:
-        self.observe(Progressed(what, done, total))
+        self.observe(events.Progressed(what, done, total))
 
     def say(self, text: str) -> None:
         """Tells a remark."""
-        self.observe(Said(text))
+        self.observe(events.Said(text))
 
     def run(self, run: RunDir) -> TrainResult:
         """Trains to the end, epoch by epoch; each leaves the run folder whole."""
@@ -158,13 +171,13 @@ class Trainer:
             while not self._is_over():
                 trained = self.train_epoch(writer)
                 scores, figures = self._validate_safely(writer, trained) if self._is_validated() else (None, {})
-                row = self._row(trained, figures)
+                row = progress.row(trained, figures, figure_names(self.dataset.task), self.processes)
                 best = self._record(row, scores)
                 if writer is not None:
                     writer.epoch(progress.rows, best, scores)
                     if progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over():
                         writer.state(self.state(), progress)
-                self.observe(EpochEnded(row, best, scores))
+                self.observe(events.EpochEnded(row, best, scores))
             if (why := self._out_of_patience()) is not None:
                 self.say(why)
             assert progress.best_confusion is not None
@@ -187,39 +200,59 @@ class Trainer:
         trained = TrainedEpoch.resumed(
             progress.tally, self.dataset.task.num_classes, self.parts.device, self.processes.leads
         )
-        steps = min(len(self.parts.batches), self.parts.total_steps - progress.step + progress.step_in_epoch)
         batches = self.parts.batches.epoch(progress.epoch, progress.step_in_epoch)
-        while progress.step_in_epoch < steps:
+        while progress.step_in_epoch < self._steps_of_epoch():
             micro_batches = trained.waiting(lambda: next(batches))
-            stop, due, num_images, masses = self._agree(micro_batches, writer is not None and writer.is_due())
-            if stop or due:
+            agreed = self._agree(micro_batches, writer is not None and writer.is_due())
+            if agreed.save or agreed.stop:
                 self._save_within_epoch(writer, trained)
-            if stop:
+            if agreed.stop:
                 raise Stopped(f"stopped behind step {progress.step}")
-            outcome = self.stepper.step(micro_batches, masses, progress.step)
-            trained.add(outcome, num_images)
+            if agreed.settle:
+                self._settle_steps(writer)
+            outcome = self.stepper.step(micro_batches, agreed.masses, progress.step)
+            trained.add(outcome, agreed.images)
             progress.lr = outcome.lr
             progress.step += 1
             progress.step_in_epoch += 1
+            steps = self._steps_of_epoch()
             if self.parts.device.type == "cpu" or progress.step_in_epoch % 10 == 0 or progress.step_in_epoch == steps:
                 self._tell_step(steps, trained)
+            self.clock.stepped(progress.step)
         trained.end()
         return trained
+
+    def _steps_of_epoch(self) -> int:
+        """The steps of the epoch that is under way, of which the last one may have fewer."""
+        progress = self.progress
+        return min(len(self.parts.batches), self.parts.total_steps - progress.step + progress.step_in_epoch)
 
     def try_step(self, micro_batches: Sequence[Batch], number: int) -> float:
         """Takes one step by itself; gives its loss."""
         self.stepper.begin_epoch(0)
-        masses = self._agree(micro_batches, due=False)[-1]
+        masses = self._agree(micro_batches, save=False).masses
         return float(self.stepper.step(micro_batches, masses, number).loss)
 
-    def _agree(self, micro_batches: Sequence[Batch], due: bool) -> tuple[bool, bool, int, Tensor]:
-        """What all processes must know before a step: whether to stop or to save, its crops, and its loss's masses."""
-        images = sum(len(batch.images) for batch in micro_batches)
-        masses = torch.stack([batch.masses for batch in micro_batches]).sum(0)
-        mine = torch.cat([torch.tensor([self.stop.asked, due, images], dtype=torch.float64), masses])
-        values = self.processes.sum(mine)
-        stop, due_anywhere, num_images = values[:3].tolist()
-        return stop > 0, due_anywhere > 0, int(num_images), values[3:]
+    def _agree(self, micro_batches: Sequence[Batch], save: bool) -> Agreed:
+        settle = self.processes.leads and self._passed_points() > self.progress.settled
+        return agree(self.processes, micro_batches, self.stop.asked, save, settle)
+
+    def _passed_points(self) -> int:
+        """How many of the points behind which `train.budget` wants the steps settled have been passed."""
+        return self.clock.points_passed(self.config.train.budget, self.progress, self.parts.total_steps)
+
+    def _settle_steps(self, writer: RunWriter | None) -> None:
+        """Settles how many steps `train.budget` leaves time for; the learning rate goes on over as many."""
+        before, progress = self.parts, self.progress
+        progress.settled = self.processes.lead(self._passed_points())
+        self.parts, why = with_steps_that_fit(before, progress, self.clock, self.val_samples, self.processes)
+        self.stepper.begin_epoch(progress.epoch)  # the network may have been evaluated
+        self.config, self.stepper.scheduler = self.parts.config, self.parts.scheduler
+        if writer is not None:
+            writer.write_config(self.config)
+        self.observe(events.LengthSettled(self.parts.total_epochs, self.parts.total_steps))
+        if self.parts.total_steps != before.total_steps:
+            self.say(f"train.max_steps: {self.parts.total_steps}, {before.total_steps} before; {why}")
 
     def validate(self, samples: Sequence[Sample] | None = None) -> tuple[Scores, float]:
         """Evaluates the network on samples, by default the val split: the scores, and the mean of the losses."""
@@ -244,8 +277,10 @@ class Trainer:
             if self.stop.asked and not isinstance(error, Stopped):  # another process was faster to stop
                 raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}") from error
             raise
+        seconds = time.perf_counter() - started
+        self.clock.validated(seconds)
         if self.config.val.every_epochs == "auto":
-            self._settle_validations(writer, trained.seconds(), time.perf_counter() - started)
+            self._settle_validations(writer, trained.seconds(), seconds)
         return scores, val_figures(scores, loss, self.dataset.task)
 
     def _settle_validations(self, writer: RunWriter | None, training: float, validating: float) -> None:
@@ -260,7 +295,7 @@ class Trainer:
             self.say(f"val.every_epochs: {every}, since {took}")
 
     def _during_validation(self, what: str, done: int, total: int) -> None:
-        self.observe(Progressed("validating", done, total))
+        self.observe(events.Progressed("validating", done, total))
         if self.stop.asked:
             raise Stopped(f"stopped in the validation of epoch {self.progress.epoch + 1}")
 
@@ -268,7 +303,7 @@ class Trainer:
         progress = self.progress
         self._look_back(trained)
         self.observe(
-            Stepped(
+            events.Stepped(
                 progress.epoch + 1, progress.step_in_epoch, steps, progress.step, trained.last_loss(), progress.lr,
                 trained.images_per_second(),
             )
@@ -289,24 +324,6 @@ class Trainer:
                 )
             if progress.left_out == 1:
                 self.say(f"{what} at step {step}; the step is left out")
-
-    def _row(self, trained: TrainedEpoch, figures: dict[str, float]) -> dict[str, Any]:
-        """The row of results.csv; the figures of a validation are None where there was none."""
-        validated = {name: figures.get(name) for name in figure_names(self.dataset.task)}
-        return {
-            "epoch": self.progress.epoch + 1,
-            "step": self.progress.step,
-            "train_loss": trained.mean_loss(),
-            "val_loss": validated.pop("val_loss"),
-            "train_miou": trained.scores(self.processes).miou,
-            "val_miou": validated.pop("val_miou"),
-            "val_accuracy": validated.pop("val_accuracy"),
-            "lr": self.progress.lr,
-            "images_per_second": trained.images_per_second(),
-            "data_wait": trained.data_wait(),
-            "left_out_steps": trained.left_out,
-            **validated,
-        }
 
     def _record(self, row: dict[str, Any], scores: Scores | None) -> bool:
         """Notes an epoch; tells whether it is the best so far."""
@@ -343,7 +360,7 @@ class Trainer:
             yield writer
 
     def _start(self, run: RunDir, writer: RunWriter | None) -> None:
-        facts, progress = self.facts(), self.progress
+        facts, progress = facts_of(self.parts, self.dataset, self.processes), self.progress
         if writer is not None:
             writer.begin(facts, is_new=progress.step == 0)
         if progress.step:
@@ -351,26 +368,10 @@ class Trainer:
             self.say(f"going on with {run.path} behind epoch {progress.epoch}{within}")
         parts = self.parts
         self.observe(
-            Started(run.path, self.dataset.task, facts, progress.epoch + 1, parts.total_epochs, parts.total_steps)
+            events.Started(
+                run.path, self.dataset.task, facts, progress.epoch + 1, parts.total_epochs, parts.total_steps
+            )
         )
-
-    def facts(self) -> dict[str, str]:
-        """What is trained on what, in words."""
-        config, parts = self.config, self.parts
-        parameters = sum(parameter.numel() for parameter in parts.network.parameters())
-        splits = ", ".join(f"{len(samples)} {split}" for split, samples in self.dataset.splits.items())
-        count = torch.get_num_threads()
-        threads = f", {count} thread{'' if count == 1 else 's'}" if parts.device.type == "cpu" else ""
-        several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
-        factors = [config.train.batch_size, *(n for n in (config.train.accumulate, self.processes.count) if n > 1)]
-        batch = " × ".join(map(str, factors))
-        return {
-            "data": f"{self.dataset.name}: {splits}, {self.dataset.task.num_classes} classes",
-            "network": f"{config.model_name} on {config.encoder} "
-            f"({config.encoder_weights or 'no'} weights), {parameters / 1e6:.1f} M parameters",
-            "compute": f"{parts.device.type}, {parts.precision.name}{threads}{several}",
-            "steps": f"{parts.total_steps} of batch {batch}, {parts.total_epochs} epochs",
-        }
 
     def _save_within_epoch(self, writer: RunWriter | None, trained: TrainedEpoch) -> None:
         self._look_back(trained)
@@ -382,6 +383,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the training goes on."""
+        self.progress.seconds = self.clock.seconds()
         return capture(self.parts, self.stepper, self.progress, self.dataset, self.processes)
 
     def load_state(self, state: Mapping[str, Any], run: RunDir) -> None:

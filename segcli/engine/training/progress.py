@@ -1,6 +1,7 @@
 """How far a training has come, and what its steps add up to."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -25,6 +26,8 @@ class TrainingProgress:
         left_out: steps that were left out in a row, since loss or gradients were no finite numbers.
         lr: of the last step, the highest of the parameter groups.
         tally: what the epoch that is under way has given so far; None between epochs.
+        seconds: that the training had taken when it was saved.
+        settled: how many of the points of `train.budget` have been passed.
     """
 
     epoch: int = 0
@@ -36,6 +39,35 @@ class TrainingProgress:
     left_out: int = 0
     lr: float = 0.0
     tally: dict[str, Any] | None = None
+    seconds: float = 0.0
+    settled: int = 0
+
+    def row(
+        self, trained: "TrainedEpoch", figures: Mapping[str, float], names: Sequence[str], processes: Processes
+    ) -> dict[str, Any]:
+        """The row of results.csv for the epoch that was trained last.
+
+        Args:
+            trained: the epoch.
+            figures: of its validation; empty where there was none.
+            names: of the figures of a validation, which are None in the row where there was none.
+            processes: those that train together; each calls this.
+        """
+        validated = {name: figures.get(name) for name in names}
+        return {
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "train_loss": trained.mean_loss(),
+            "val_loss": validated.pop("val_loss"),
+            "train_miou": trained.scores(processes).miou,
+            "val_miou": validated.pop("val_miou"),
+            "val_accuracy": validated.pop("val_accuracy"),
+            "lr": self.lr,
+            "images_per_second": trained.images_per_second(),
+            "data_wait": trained.data_wait(),
+            "left_out_steps": trained.left_out,
+            **validated,
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything, to be saved."""

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from torch.optim.lr_scheduler import LRScheduler
-
 from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.training.build import Begun, Origin, Parts
 from segcli.engine.training.distributed import Processes
 from segcli.engine.training.progress import TrainingProgress
+from segcli.engine.training.schedule import go_to
 from segcli.engine.training.step import Stepper
 from segcli.errors import UsageError
 from segcli.io.rundir import RunDir
-from segcli.nn.plateau import PlateauSchedule
 from segcli.yamlfile import flat
 
 _FIXED = {
@@ -130,15 +128,7 @@ def _restore_optimizer(
         parts.scheduler.load_state_dict(dict(state["scheduler"]))
         return
     parts.optimizer.load_state_dict({**old, "param_groups": fresh["param_groups"]})
-    _go_to(parts.scheduler, step, state["scheduler"])
-
-
-def _go_to(scheduler: LRScheduler, step: int, old: Mapping[str, Any]) -> None:
-    """Sets a fresh schedule to a step; ours are functions of it, but for what plateau has seen."""
-    seen = ("best", "epochs_without_gain", "num_falls")
-    known = {name: old[name] for name in seen if name in old} if isinstance(scheduler, PlateauSchedule) else {}
-    scheduler.load_state_dict({**scheduler.state_dict(), **known, "last_epoch": step - 1, "_step_count": step + 1})
-    scheduler.step()
+    go_to(parts.scheduler, step, state["scheduler"])
 
 
 def _changes(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -1,0 +1,130 @@
+"""`train.budget`: a training takes the time that it is given, by a clock of the test's own."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from conftest import read_rows
+
+from segcli.config import RunConfig, load_config
+from segcli.engine.training.budget import Rest, most_steps
+from segcli.engine.training.events import Event, LengthSettled, Progressed, Said, Stepped, StopRequest
+from segcli.engine.training.loop import resume, train
+from segcli.errors import ConfigError, Stopped
+from segcli.io.rundir import RunDir
+
+
+class Clockwork:
+    """A clock that goes on by what a training does: so many seconds a step, and a validated image."""
+
+    def __init__(self, a_step: Callable[[int], float], an_image: float) -> None:
+        self.a_step, self.an_image = a_step, an_image
+        self.now = 0.0
+        self.events: list[Event] = []
+
+    def read(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, Stepped):
+            self.now += self.a_step(event.done)
+        elif isinstance(event, Progressed) and event.what == "validating":
+            self.now += self.an_image
+
+    @property
+    def totals(self) -> list[int]:
+        return [event.steps for event in self.events if isinstance(event, LengthSettled)]
+
+
+@pytest.fixture
+def clockwork(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clockwork]:
+    def made(a_step: Callable[[int], float] = lambda step: 2.0, an_image: float = 0.5) -> Clockwork:
+        clock = Clockwork(a_step, an_image)
+        monkeypatch.setattr(time, "perf_counter", clock.read)
+        return clock
+
+    return made
+
+
+def test_the_budget_is_met_whatever_the_config_began_with_and_the_machine_does(
+    tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
+) -> None:
+    for epochs, later in ((1000, 3.5), (4, 1.5)):
+        clock = clockwork(lambda step, later=later: later if step > 15 else 2.5)
+        config = tiny(train={"epochs": epochs, "budget": 100}, val={"every_epochs": 4})
+        run = train(config, "a", clock.observe).run
+        assert 90 < clock.now < 100, epochs  # of which 2 % and 3 s are kept back for what this clock does not count
+        rows, kept = read_rows(run.results), load_config(run.config).train
+        assert int(rows[-1]["step"]) == kept.max_steps == clock.totals[-1]
+        assert len(rows) == kept.epochs
+        assert float(rows[-1]["lr"]) < 1e-3 * max(float(row["lr"]) for row in rows)
+        assert rows[-1]["val_miou"]
+
+
+def test_the_learning_rate_goes_on_over_the_steps_that_there_are(
+    tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
+) -> None:
+    """A correction of the length moves it along its curve, and it ends where it would have."""
+    clock = clockwork()
+    config = tiny(train={"epochs": 16, "budget": 106}, val={"every_epochs": 8}, optimizer={"lr": 1e-2})
+    train(config, "a", clock.observe)
+    rates = [event.lr for event in clock.events if isinstance(event, Stepped)]
+    highest = max(rates)
+    assert highest == pytest.approx(1e-2, rel=0.02)
+    assert 0.2 < rates.index(highest) / len(rates) < 0.3  # OneCycle rises over a quarter
+    assert max(abs(after - before) for before, after in pairwise(rates)) < 0.2 * highest
+    assert rates[-1] < 1e-4 * highest
+
+
+def test_a_training_that_goes_on_keeps_to_what_is_left_of_its_budget(
+    tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
+) -> None:
+    clock, stop = clockwork(), StopRequest()
+
+    def observe(event: Event) -> None:
+        clock.observe(event)
+        stop.asked = isinstance(event, Stepped) and event.done == 20
+
+    config = tiny(train={"epochs": 1000, "budget": 100}, val={"every_epochs": 4})
+    with pytest.raises(Stopped):
+        train(config, "a", observe, stop=stop)
+    spent = clock.now
+    clock.now += 5000  # the night between
+    began = clock.now
+    run = config.output_dir / "a"
+    resume(RunDir(run), load_config(run / "config.yml"), clock.observe)
+    assert 90 < spent + clock.now - began < 100
+
+
+def test_without_a_budget_the_length_is_the_configs(
+    tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
+) -> None:
+    clock = clockwork(lambda step: 60.0)
+    run = train(tiny(), "a", clock.observe).run
+    assert not clock.totals
+    assert [row["step"] for row in read_rows(run.results)] == ["3", "6"]
+    assert not [event for event in clock.events if isinstance(event, Said) and "max_steps" in event.text]
+
+
+def test_the_most_steps_are_those_that_just_fit() -> None:
+    """By hand: 10 s left, 1 s a step; the epoch under way ends with step 12, and each costs 2 s of validation."""
+    rest = Rest(10, 2, 2, 4, 1, 1.0, 2.0)
+    assert [rest.epochs(total) for total in (11, 12, 13, 16, 17)] == [3, 3, 4, 4, 5]
+    assert [rest.seconds(total) for total in (12, 13, 16, 17)] == [4, 7, 10, 13]
+    assert rest.most_steps(10) == 16
+    assert rest.most_steps(12.9) == 16
+    assert rest.most_steps(13) == 17
+    assert rest.most_steps(-5) == 11  # what is under way is brought to an end
+    assert most_steps(3, 100.0, 1.0, lambda steps: 9.0 * steps) == 11
+
+
+@pytest.mark.parametrize("given", ["soon", "10 min", -3, 0, "0m"])
+def test_a_budget_that_is_no_time_is_refused(given: Any) -> None:
+    with pytest.raises((ConfigError, ValueError), match="budget"):
+        RunConfig.model_validate({"dataset": {"embedded": "shapes"}, "train": {"budget": given}})
+    told = RunConfig.model_validate({"dataset": {"embedded": "shapes"}, "train": {"budget": "1h30m"}})
+    assert told.train.budget == 5400
