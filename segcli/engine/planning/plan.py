@@ -151,7 +151,8 @@ def _lasting(length: Length, pace: Pace, budget: float | None, why: str) -> tupl
     if length.steps % pace.steps_an_epoch:
         choices.append(Choice("train.max_steps", length.steps, "the last epoch is cut short"))
     if budget is not None:
-        choices.append(Choice("train.budget", budget, "seconds, by which the steps are settled anew as it goes"))
+        why = "--budget; epochs and steps are what the training begins with, and are settled anew as it goes"
+        choices.append(Choice("train.budget", f"{budget:.0f}s", why))
     every = f"an image of a validation takes {pace.speed.val_image:.2f} s; {length.validations} validations in all"
     return (*choices, Choice("val.every_epochs", length.every, every))
 

@@ -41,6 +41,6 @@ def over_other_steps(
     fresh = config.optimizer.build(network)
     for group, first in zip(optimizer.param_groups, fresh.param_groups, strict=True):
         group.update({name: value for name, value in first.items() if name != "params"})
-    scheduler = config.scheduler.build(optimizer, total)
+    scheduler: LRScheduler = config.scheduler.build(optimizer, total)
     go_to(scheduler, step, before.state_dict())
     return scheduler
