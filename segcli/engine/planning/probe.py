@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -97,8 +98,9 @@ def _fitting(config: RunConfig, splits: int) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=update)})
 
 
+@cache
 def _importing() -> float:
-    """Seconds until a process has imported what a training needs; this one has already."""
+    """Seconds until a process has imported what a training needs; this one has already. Measured once."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", f"import {Trainer.__module__}"], check=True)
     return time.perf_counter() - began

@@ -42,7 +42,7 @@ class Clockwork:
 
 @pytest.fixture
 def clockwork(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clockwork]:
-    def made(a_step: Callable[[int], float] = lambda step: 2.0, an_image: float = 0.5) -> Clockwork:
+    def made(a_step: Callable[[int], float] = lambda step: 4.0, an_image: float = 0.5) -> Clockwork:
         clock = Clockwork(a_step, an_image)
         monkeypatch.setattr(time, "perf_counter", clock.read)
         return clock
@@ -53,8 +53,8 @@ def clockwork(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clockwork]:
 def test_the_budget_is_met_whatever_the_config_began_with_and_the_machine_does(
     tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
 ) -> None:
-    for epochs, later in ((1000, 3.5), (4, 1.5)):
-        clock = clockwork(lambda step, later=later: later if step > 15 else 2.5)
+    for epochs, later in ((1000, 7.0), (4, 3.0)):
+        clock = clockwork(lambda step, later=later: later if step > 8 else 5.0)
         config = tiny(train={"epochs": epochs, "budget": 100}, val={"every_epochs": 4})
         run = train(config, "a", clock.observe).run
         assert 90 < clock.now < 100, epochs  # of which 2 % and 3 s are kept back for what this clock does not count
@@ -70,7 +70,7 @@ def test_the_learning_rate_goes_on_over_the_steps_that_there_are(
 ) -> None:
     """A correction of the length moves it along its curve, and it ends where it would have."""
     clock = clockwork()
-    config = tiny(train={"epochs": 16, "budget": 106}, val={"every_epochs": 8}, optimizer={"lr": 1e-2})
+    config = tiny(train={"epochs": 9, "budget": 120}, val={"every_epochs": 8}, optimizer={"lr": 1e-2})
     train(config, "a", clock.observe)
     rates = [event.lr for event in clock.events if isinstance(event, Stepped)]
     highest = max(rates)
@@ -87,7 +87,7 @@ def test_a_training_that_goes_on_keeps_to_what_is_left_of_its_budget(
 
     def observe(event: Event) -> None:
         clock.observe(event)
-        stop.asked = isinstance(event, Stepped) and event.done == 20
+        stop.asked = isinstance(event, Stepped) and event.done == 10
 
     config = tiny(train={"epochs": 1000, "budget": 100}, val={"every_epochs": 4})
     with pytest.raises(Stopped):
