@@ -1,5 +1,6 @@
 """`train.budget`: a training takes the time that it is given, by a clock of the test's own."""
 
+import math
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -76,7 +77,8 @@ def test_the_learning_rate_goes_on_over_the_steps_that_there_are(
     highest = max(rates)
     assert highest == pytest.approx(1e-2, rel=0.02)
     assert 0.2 < rates.index(highest) / len(rates) < 0.3  # OneCycle rises over a quarter
-    assert max(abs(after - before) for before, after in pairwise(rates)) < 0.2 * highest
+    steepest = math.pi / 2 * highest / (0.25 * len(rates))  # of a rise along half a cosine
+    assert max(abs(after - before) for before, after in pairwise(rates)) < 1.5 * steepest
     assert rates[-1] < 1e-4 * highest
 
 
