@@ -31,7 +31,7 @@ def _in_seconds(given: Any) -> Any:
     return parse_duration(given) if isinstance(given, str) else given
 
 
-Duration = Annotated[float, Field(gt=0), BeforeValidator(_in_seconds)]
+Duration = Annotated[float, Field(gt=0), BeforeValidator(_in_seconds, json_schema_input_type=float | str)]
 
 
 class DatasetConfig(Section):
@@ -93,10 +93,10 @@ class TrainConfig(Section):
     epochs: int = Field(50, ge=1)
     """times that every training image is seen"""
     max_steps: int | None = Field(None, ge=1)
-    """stop after this many steps, whatever the epochs"""
+    """stop after this many steps, whatever the epochs; with a budget, what it begins with"""
     budget: Duration | None = None
-    """time that the training is to take where it runs, validations included, such as 30m or 2h: its epochs and steps
-    are settled as it goes, by what they take, and kept with the run; those given are what it begins with"""
+    """time that the training is to take where it runs, validations included, such as 30m or 2h, or in seconds: epochs
+    and steps are settled as it goes, by what they take, and kept with the run; those given are what it begins with"""
     batch_size: BatchSize | Literal["auto"] = 8
     """crops that go through the network at once, in each process; auto: the most, by powers of 2 up to 64, that fit
     into an accelerator's memory, else 8"""

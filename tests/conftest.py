@@ -16,7 +16,6 @@ from segcli.cli.app import app
 from segcli.config import RunConfig
 
 torch.set_num_threads(1)
-os.fsync = lambda file: None  # no power is cut here, and a run waits a second for its disk
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start: several side by side must share the cores
 
 # Two colours on a ground: what a network of a few steps can learn.
@@ -82,6 +81,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SEGCLI_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """No power is cut here, and a run waits a second for its disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ RESERVE = 0.02
 """Share of a budget that is kept back, since what follows the last settling may be slower."""
 
 _LAST_FILES = 3.0  # seconds, of pictures and bundles behind the last validation
+_LAST_PICTURES = 4  # images that are predicted for them
 
 POINTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares of the time, or of the steps, behind which the number of steps is settled anew."""
@@ -28,7 +29,8 @@ POINTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _LEAST_SEEN = 3  # steps behind the first one
 _STRETCH = 10  # steps that tell what one takes
 _LEAST_LEFT = 0.05  # of the steps done: so many follow in any case, in which the learning rate falls to its end
-_TRIED_IMAGES = 8  # by which a validation is measured where there has been none yet
+_TRIED_IMAGES = 8  # a process, by which a validation is measured where there has been none yet, at most
+_SHARE_OF_TRIAL = 0.02  # of the budget, for which there are fewer
 
 
 def most_steps(least: int, seconds: float, seconds_a_step: float, seconds_of: Callable[[int], float]) -> int:
@@ -92,7 +94,7 @@ class Clock:
 
     def __init__(self, began: float, before: float = 0.0) -> None:
         self.began = began - before
-        self.a_validation: float | None = None
+        self.a_validation = 0.0
         self._apart = 0.0
         self._validations: list[float] = []
         self._marks: list[tuple[float, int]] = []
@@ -110,14 +112,16 @@ class Clock:
         """Begins a new stretch of steps; machines are faster and slower for minutes."""
         self._marks.append((time.perf_counter() - self._apart, step))
 
-    def validated(self, seconds: float, share: float = 1.0) -> None:
-        """Takes note of a validation, or of one of a share of its images, which tells less."""
+    def validated(self, seconds: float) -> None:
+        """Takes note of a validation."""
         self._apart += seconds
-        if share == 1:
-            self._validations.append(seconds)
-            self.a_validation = fmean(self._validations)
-        elif self.a_validation is None:
-            self.a_validation = seconds / share
+        self._validations.append(seconds)
+        self.a_validation = fmean(self._validations)
+
+    def tried_validation(self, seconds: float, whole: float) -> None:
+        """Takes note of a trial of a validation: what it took, and what a whole one would."""
+        self._apart += seconds
+        self.a_validation = whole
 
     def points_passed(self, budget: float | None, progress: TrainingProgress, total: int) -> int:
         """How many of the points behind which the steps are settled have been passed, as far as can be told by now.
@@ -150,20 +154,17 @@ def with_steps_that_fit(
         val_samples: what is validated on; a few of them are, where none has been yet.
         processes: those that train together; each calls this behind the same step.
     """
-    if clock.a_validation is None:
-        few = val_samples[: _TRIED_IMAGES * processes.count]
-        started = time.perf_counter()
-        validate(parts, few, processes, silent)
-        clock.validated(time.perf_counter() - started, len(few) / len(val_samples))
+    if not clock.a_validation:
+        _try_validation(parts, clock, val_samples, processes)
     budget = parts.config.train.budget
     assert budget is not None
-    assert clock.a_validation is not None
     rest = Rest(
         progress.step, progress.epoch, progress.step_in_epoch, len(parts.batches), parts.config.val.every_epochs,
         clock.a_step(progress.step), clock.a_validation,
     )  # fmt: skip
     clock.mark(progress.step)
-    total = processes.lead(rest.most_steps((1 - RESERVE) * budget - _LAST_FILES - clock.seconds()))
+    at_the_end = _LAST_FILES + _LAST_PICTURES * processes.count * clock.a_validation / len(val_samples)
+    total = processes.lead(rest.most_steps((1 - RESERVE) * budget - at_the_end - clock.seconds()))
     train = parts.config.train.model_copy(update={"max_steps": total, "epochs": rest.epochs(total)})
     config = parts.config.model_copy(update={"train": train})
     scheduler = over_other_steps(config, parts.network, parts.optimizer, parts.scheduler, progress.step, total)
@@ -172,3 +173,18 @@ def with_steps_that_fit(
         f"{clock.seconds():.0f} s of {budget:.0f} have passed"
     )
     return replace(parts, config=config, scheduler=scheduler, total_steps=total, total_epochs=train.epochs), why
+
+
+def _try_validation(parts: Parts, clock: Clock, val_samples: Sequence[Sample], processes: Processes) -> None:
+    """Measures a validation by a few images from all over, behind one a process that warms up."""
+    budget, count = parts.config.train.budget, processes.count
+    assert budget is not None
+    began = time.perf_counter()
+    validate(parts, val_samples[:count], processes, silent)
+    warm = time.perf_counter()
+    cheap = processes.lead(int(_SHARE_OF_TRIAL * budget / (warm - began)))
+    number = count * min(max(cheap, 1), _TRIED_IMAGES)
+    few = val_samples[:: max(len(val_samples) // number, 1)][:number]
+    validate(parts, few, processes, silent)
+    ended = time.perf_counter()
+    clock.tried_validation(ended - began, (ended - warm) * len(val_samples) / len(few))

@@ -204,12 +204,12 @@ class Trainer:
         while progress.step_in_epoch < self._steps_of_epoch():
             micro_batches = trained.waiting(lambda: next(batches))
             agreed = self._agree(micro_batches, writer is not None and writer.is_due())
-            if agreed.save or agreed.stop:
+            if agreed.save or agreed.stop or (agreed.settle and not self.clock.a_validation):
                 self._save_within_epoch(writer, trained)
             if agreed.stop:
                 raise Stopped(f"stopped behind step {progress.step}")
             if agreed.settle:
-                self._settle_steps(writer)
+                trained.apart(lambda: self._settle_steps(writer))
             outcome = self.stepper.step(micro_batches, agreed.masses, progress.step)
             trained.add(outcome, agreed.images)
             progress.lr = outcome.lr
@@ -244,12 +244,13 @@ class Trainer:
     def _settle_steps(self, writer: RunWriter | None) -> None:
         """Settles how many steps `train.budget` leaves time for; the learning rate goes on over as many."""
         before, progress = self.parts, self.progress
-        progress.settled = self.processes.lead(self._passed_points())
         self.parts, why = with_steps_that_fit(before, progress, self.clock, self.val_samples, self.processes)
         self.stepper.begin_epoch(progress.epoch)  # the network may have been evaluated
         self.config, self.stepper.scheduler = self.parts.config, self.parts.scheduler
+        progress.settled = self.processes.lead(self._passed_points())
         if writer is not None:
             writer.write_config(self.config)
+            writer.log.info("max_steps=%d", self.parts.total_steps)
         self.observe(events.LengthSettled(self.parts.total_epochs, self.parts.total_steps))
         if self.parts.total_steps != before.total_steps:
             self.say(f"train.max_steps: {self.parts.total_steps}, {before.total_steps} before; {why}")

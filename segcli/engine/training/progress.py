@@ -1,7 +1,7 @@
 """How far a training has come, and what its steps add up to."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -111,6 +111,12 @@ class TrainedEpoch:
         answer = ask()
         self.waited += time.perf_counter() - start
         return answer
+
+    def apart(self, work: Callable[[], None]) -> None:
+        """Does something whose time is none of training."""
+        start = time.perf_counter()
+        work()
+        self.started += time.perf_counter() - start
 
     def add(self, outcome: Outcome, num_images: int) -> None:
         """Counts one step and the crops of all processes in it."""

@@ -77,9 +77,12 @@ def restore(
     progress = TrainingProgress(**state["progress"])
     if progress.step - (progress.step_in_epoch > 0) >= parts.total_steps:  # an epoch under way is yet to be validated
         more = f"train.epochs={2 * progress.epoch}"
-        if parts.config.train.max_steps is not None:
+        if parts.config.train.budget is not None:
+            more = f"train.budget=… of more than {progress.seconds:.0f}s, train.max_steps=null and {more}"
+        elif parts.config.train.max_steps is not None:
             more = f"train.max_steps={2 * progress.step}, or null for all epochs"
         raise UsageError(f"{run.path} is finished ({progress.epoch} epochs); for more, --set {more}")
+    progress.settled = 0  # what is left of a budget is looked at anew
     parts.network.load_state_dict(state["network"])
     if parts.average is not None and state["average"] is not None:
         parts.average.load(state["average"])
@@ -127,7 +130,9 @@ def _restore_optimizer(
         parts.optimizer.load_state_dict(old)
         parts.scheduler.load_state_dict(dict(state["scheduler"]))
         return
-    parts.optimizer.load_state_dict({**old, "param_groups": fresh["param_groups"]})
+    # What an optimiser counts in its groups goes on; what the config says of them is new.
+    groups = [{**before, **now} for before, now in zip(old["param_groups"], fresh["param_groups"], strict=True)]
+    parts.optimizer.load_state_dict({**old, "param_groups": groups})
     go_to(parts.scheduler, step, state["scheduler"])
 
 

@@ -173,6 +173,7 @@ def test_the_file_says_what_the_plan_says(figures: Figures, budget: float | None
 @pytest.mark.parametrize("step", [0.05, 1.2])
 def test_a_budget_is_used_and_not_passed(budget: float, step: float) -> None:
     plan = planned(STREET, budget, measure=fake_speed(step))
+    assert RunConfig.model_validate(plan.values()).train.budget == budget
     assert plan.seconds <= budget
     assert plan.seconds >= 0.9 * budget
     config = RunConfig.model_validate(plan.values())

@@ -2,19 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import read_rows
+from conftest import read_rows, write_pairs
 
 from segcli.config import RunConfig, load_config
+from segcli.datasets.dataset import Sample
+from segcli.datasets.open import open_dataset
 from segcli.engine.training.budget import Rest, most_steps
+from segcli.engine.training.build import Parts
 from segcli.engine.training.events import Event, LengthSettled, Progressed, Said, Stepped, StopRequest
-from segcli.engine.training.loop import resume, train
-from segcli.errors import ConfigError, Stopped
-from segcli.io.rundir import RunDir
+from segcli.engine.training.loop import Trainer, resume, train
+from segcli.engine.training.validation import validate
+from segcli.errors import ConfigError, Stopped, UsageError
+from segcli.io.rundir import RunDir, create_run
 
 
 class Clockwork:
@@ -100,6 +105,70 @@ def test_a_training_that_goes_on_keeps_to_what_is_left_of_its_budget(
     run = config.output_dir / "a"
     resume(RunDir(run), load_config(run / "config.yml"), clock.observe)
     assert 90 < spent + clock.now - began < 100
+
+
+def test_a_run_gets_more_time_when_it_goes_on_or_is_told_how(
+    tiny: Callable[..., RunConfig], clockwork: Callable[..., Clockwork]
+) -> None:
+    """Stopped when most of it has passed, and behind its end."""
+    clock, stop = clockwork(lambda step: 8.0), StopRequest()
+
+    def observe(event: Event) -> None:
+        clock.observe(event)
+        stop.asked = isinstance(event, Stepped) and clock.now > 60
+
+    config = tiny(train={"epochs": 1000, "budget": 90}, val={"every_epochs": 4})
+    with pytest.raises(Stopped):
+        train(config, "a", observe, stop=stop)
+    run = RunDir(config.output_dir / "a")
+    spent, began = clock.now, clock.now
+    resume(run, load_config(run.config, ["train.budget=160"]), clock.observe)
+    assert 145 < spent + clock.now - began < 160
+    with pytest.raises(
+        UsageError, match=r"is finished .* --set train.budget=… of more than 1.*s, train.max_steps=null"
+    ):
+        resume(run, load_config(run.config, ["train.budget=300"]), clock.observe)
+    more = ["train.budget=220", "train.max_steps=null", "train.epochs=1000"]
+    resume(run, load_config(run.config, more), clock.observe)
+    assert 205 < spent + clock.now - began < 220
+
+
+def test_a_first_epoch_longer_than_the_budget_is_cut_by_what_a_few_validated_images_take(
+    tiny: Callable[..., RunConfig],
+    clockwork: Callable[..., Clockwork],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By hand: 4 steps of 10 s and a trial of 2.5 leave 57.5 of 100; a validation takes 12, the last pictures and files
+    5, and 2 are kept back: 3 more steps fit. The network trains on as it was, frozen parts included."""
+    write_pairs(tmp_path / "many", 24)
+    many = {f"val_{kind}_dir": str(tmp_path / "many" / kind) for kind in ("images", "masks")}
+    write_pairs(tmp_path / "data" / "train", 30)
+    clock = clockwork(lambda step: 10.0)
+    tried: list[int] = []
+
+    def slow(parts: Parts, samples: Sequence[Sample], *rest: Any) -> Any:
+        clock.now += 0.5 * len(samples)
+        tried.append(len(samples))
+        return validate(parts, samples, *rest)
+
+    monkeypatch.setattr("segcli.engine.training.budget.validate", slow)
+    config = tiny(dataset=many, train={"epochs": 9, "batch_size": 1, "freeze_encoder": 5, "budget": 100})
+    modes: list[tuple[bool, bool]] = []
+
+    def observe(event: Event) -> None:
+        clock.observe(event)
+        if isinstance(event, Stepped):
+            network = trainer.parts.network
+            modes.append((network.training, network.model.get_submodule("encoder").training))
+
+    trainer = Trainer(config, open_dataset(config.dataset), observe)
+    run = trainer.run(create_run(config.output_dir, "a")).run
+    assert tried == [1, 4]  # as many as 2 % of the budget leave time for
+    assert clock.totals[0] == 7
+    assert 80 < clock.now < 100
+    assert [row["step"] for row in read_rows(run.results)] == ["7"]
+    assert modes == [(True, False)] * 7
 
 
 def test_without_a_budget_the_length_is_the_configs(

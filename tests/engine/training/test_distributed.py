@@ -103,7 +103,7 @@ def test_an_interrupted_run_goes_on_and_one_that_fails_ends_all_with_its_message
     tiny: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     """A damaged image lies in one process's part of the epoch; the other waits for it in vain."""
-    config, path = config_of(tiny, tmp_path, augmentation="none", train={"batch_size": 1, "epochs": 500})
+    config, path = config_of(tiny, tmp_path, augmentation="none", train={"batch_size": 1, "epochs": 500, "budget": 600})
     run = tmp_path / "runs" / "c"
     process = seg("train", "-c", path, cwd=tmp_path, devices=2)
     wait_for(lambda: any(run.glob("state/step-*")), process)
@@ -125,6 +125,7 @@ def test_an_interrupted_run_goes_on_and_one_that_fails_ends_all_with_its_message
     assert time.monotonic() - damaged < 30
     assert len(re.findall("error:", err)) == 1, err
     assert f"error: {image} is damaged" in err
+    assert "train.max_steps: " in err  # both settled the same: else they would have waited for each other
     assert "Traceback" not in err
 
 
