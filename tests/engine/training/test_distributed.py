@@ -103,7 +103,7 @@ def test_an_interrupted_run_goes_on_and_one_that_fails_ends_all_with_its_message
     tiny: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     """A damaged image lies in one process's part of the epoch; the other waits for it in vain."""
-    config, path = config_of(tiny, tmp_path, augmentation="none", train={"batch_size": 1, "epochs": 500, "budget": 600})
+    config, path = config_of(tiny, tmp_path, augmentation="none", train={"batch_size": 1, "epochs": 500, "budget": 120})
     run = tmp_path / "runs" / "c"
     process = seg("train", "-c", path, cwd=tmp_path, devices=2)
     wait_for(lambda: any(run.glob("state/step-*")), process)
@@ -116,6 +116,7 @@ def test_an_interrupted_run_goes_on_and_one_that_fails_ends_all_with_its_message
 
     process = seg("train", "--resume", cwd=tmp_path, devices=2)
     wait_for(lambda: int(read_rows(run / "results.csv")[-1]["epoch"]) > saved, process)
+    wait_for(lambda: "max_steps: null" not in (run / "config.yml").read_text(), process)
     assert config.dataset.train_images_dir is not None
     image = config.dataset.train_images_dir / "002.png"
     image.write_bytes(image.read_bytes()[:-200])
