@@ -13,9 +13,8 @@ from segcli.components.losses import CrossEntropy, LossConfig
 from segcli.components.models import ModelOptions, architecture_name, network_problems
 from segcli.components.optimizers import AdamW, OptimizerConfig
 from segcli.components.schedulers import OneCycle, SchedulerConfig
-from segcli.components.section import Section, field_docs, sections_in
+from segcli.components.section import Duration, Section, field_docs, sections_in
 from segcli.components.tracking import TrackingConfig
-from segcli.duration import parse_duration
 from segcli.errors import ConfigError, did_you_mean, nearest
 from segcli.task import check_classes
 from segcli.yamlfile import Keys, YamlFile, dump_yaml, parse_value, read_yaml
@@ -25,13 +24,6 @@ Size = Side | tuple[Side, Side]
 BatchSize = Annotated[int, Field(ge=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 MaskValue = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _in_seconds(given: Any) -> Any:
-    return parse_duration(given) if isinstance(given, str) else given
-
-
-Duration = Annotated[float, Field(gt=0), BeforeValidator(_in_seconds, json_schema_input_type=float | str)]
 
 
 class DatasetConfig(Section):
@@ -110,8 +102,7 @@ class TrainConfig(Section):
     workers: int | None = Field(None, ge=0)
     """processes that read images; null: one fewer than cores, 8 at most, 16 for each GPU"""
     channels_last: bool | Literal["auto"] = "auto"
-    """memory layout of the network, faster for most and slower for some; auto: the faster of both in a short
-    measurement, always on GPUs"""
+    """memory layout of the network; auto: the faster of the two in a short measurement, always this one on GPUs"""
     compile: bool = False
     """compile the network with torch.compile: a slow first step, faster ones behind it"""
     deterministic: bool = False

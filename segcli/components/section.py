@@ -7,10 +7,19 @@ import textwrap
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
+from segcli.duration import parse_duration
 from segcli.errors import did_you_mean
+
+
+def _in_seconds(given: Any) -> Any:
+    return parse_duration(given) if isinstance(given, str) else given
+
+
+Duration = Annotated[float, Field(gt=0), BeforeValidator(_in_seconds, json_schema_input_type=float | str)]
+"""Seconds, or a time such as 30m."""
 
 
 class Section(BaseModel):
