@@ -25,9 +25,12 @@ def evaluate(
 ) -> None:
     """Evaluate a model: IoU, Dice and accuracy of each class, at the masks' own size."""
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
-    from segcli.engine.evaluation.evaluate import evaluate as evaluate_samples
+    stranger = options.parse_stranger(classes, mean, std)
+    with render.starting():
+        load = options.load_soon(path, device, precision, tta, tta_policy, size, stranger)
+        from segcli.engine.evaluation.evaluate import evaluate as evaluate_samples
 
+    predictor = load()
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
         scores = evaluate_samples(predictor, dataset.split(split), progress=progress).scores

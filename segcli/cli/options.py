@@ -188,18 +188,55 @@ def load(
     stranger: "Stranger | None" = None,
 ) -> "Predictor":
     """Loads the predictor that the options describe."""
+    return load_soon(model, device, precision, tta, policy, size, stranger)()
+
+
+def load_soon(
+    model: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    tta: bool = False,
+    policy: str | None = None,
+    size: str | None = None,
+    stranger: "Stranger | None" = None,
+) -> "Callable[[], Predictor]":
+    """Begins to load the predictor that the options describe, if it is an ONNX file; what it gives waits for it.
+
+    ONNX Runtime opens a file beside what a command still has to import. Others are loaded when they are waited for.
+    """
+    sides = parse_size(size)
+
+    from segcli.engine.prediction.load import load_predictor
+    from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
+    from segcli.io.formats import by_name, format_of
+    from segcli.parallel import silent
+
+    wanted = find_policy(policy) if policy else None
+
+    def described(progress: "Progress") -> "Predictor":
+        predictor = load_predictor(model, device, sides, precision, stranger, progress)
+        chosen = find_policy(predictor.card.tta or DEFAULT) if wanted is None and tta else wanted
+        return with_policy(predictor, chosen) if chosen else predictor
+
+    if format_of(model) == by_name("onnx"):
+        return _beside(lambda: described(silent))
+    return lambda: _shown(described)
+
+
+def _beside(work: "Callable[[], Predictor]") -> "Callable[[], Predictor]":
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1, "loading")
+    found = pool.submit(work)
+    pool.shutdown(wait=False)
+    return found.result
+
+
+def _shown(work: "Callable[[Progress], Predictor]") -> "Predictor":
     from segcli.cli import render
 
-    sides = parse_size(size)
-    with render.progress() as progress:
-        from segcli.engine.prediction.load import load_predictor
-        from segcli.engine.prediction.tta import DEFAULT, find_policy, with_policy
-
-        wanted = find_policy(policy) if policy else None
-        predictor = load_predictor(model, device, sides, precision, stranger, progress)
-    if wanted is None and tta:
-        wanted = find_policy(predictor.card.tta or DEFAULT)
-    return with_policy(predictor, wanted) if wanted else predictor
+    with render.progress() as progress, render.keeping_all():
+        return work(progress)
 
 
 def parse_stranger(classes: str | None, mean: str | None, std: str | None) -> "Stranger | None":

@@ -147,7 +147,11 @@ def predict(
     std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
+    path = options.find_model(model)
     with render.starting():
+        load = options.load_soon(
+            path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std)
+        )
         from segcli.engine.prediction.huge import HugeImages
         from segcli.engine.prediction.journal import output_of
         from segcli.engine.prediction.library import as_tiles_say, parse_tiles
@@ -160,8 +164,7 @@ def predict(
     part = Shard.parse(shard)
     reading = Reading(split, sys.stdin)
     items = open_sources(sources, reading)
-    path = options.find_model(model)
-    untiled = options.load(path, device, precision, tta, tta_policy, size, options.parse_stranger(classes, mean, std))
+    untiled = load()
     tiling, tiled = parse_tiles(tiles, overlap), as_tiles_say(untiled, tiles, overlap)
     predictor = untiled if tiles == "auto" else tiled
     task = predictor.card.task

@@ -233,14 +233,17 @@ def progress() -> Iterator[Any]:
 
 @contextmanager
 def starting(shown: bool = True) -> Iterator[None]:
-    """For the imports that a command begins with, where torch takes seconds: a sign of life, on a terminal.
+    """For the imports that a command begins with, where torch takes seconds: a sign of life, on a terminal."""
+    with keeping_all(), _waiting("starting", shown):
+        yield
 
-    Garbage is not looked for meanwhile: they leave none, and the search took a tenth of their time.
-    """
+
+@contextmanager
+def keeping_all() -> Iterator[None]:
+    """Looks for no garbage meanwhile: imports leave none, and the search took a tenth of their time."""
     gc.disable()
     try:
-        with _waiting("starting", shown):
-            yield
+        yield
     finally:
         gc.freeze()
         gc.unfreeze()  # what there is now counts as old, and is not searched at once
