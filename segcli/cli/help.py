@@ -215,13 +215,7 @@ def _name(item: Any) -> str:
         name = str(item.metavar or item.name.upper()).strip("[]")
         return name if item.nargs == 1 or name.endswith("…") else f"{name}…"
     options = ", ".join(sorted([*item.opts, *item.secondary_opts], key=len))
-    return options if item.is_flag else f"{options} {item.metavar or _kind(item)}"
-
-
-def _kind(item: Any) -> str:
-    annotation = item.type_descriptor.annotation
-    name: str = max(item.opts, key=len).lstrip("-").upper()
-    return {int: "N", float: "X"}.get(annotation, name)
+    return options if item.is_flag else f"{options} {item.metavar}"
 
 
 def _meaning(item: Any) -> str:

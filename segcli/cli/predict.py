@@ -101,6 +101,7 @@ def predict(
         float | None,
         typer.Option(
             "--threshold",
+            metavar="X",
             min=0,
             max=1,
             help="Probability from which a pixel belongs to --only. [default: the likeliest class]",
@@ -108,10 +109,10 @@ def predict(
         ),
     ] = None,
     min_confidence: Annotated[
-        float, typer.Option("--min-confidence", min=0, max=1, help="Ignore pixels of less.", **_WRITES)
+        float, typer.Option("--min-confidence", metavar="X", min=0, max=1, help="Ignore pixels of less.", **_WRITES)
     ] = 0.0,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Pixels by which polygons may be off.", **_WRITES)
+        float, typer.Option("--tolerance", metavar="X", min=0, help="Pixels by which polygons may be off.", **_WRITES)
     ] = 0.5,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what a stopped run left.", **_WRITES)] = False,
     shard: Annotated[
@@ -130,15 +131,25 @@ def predict(
     ] = "auto",
     overlap: Annotated[
         float,
-        typer.Option("--overlap", min=0, max=0.75, help="Share of a tile's side that neighbours share.", **_COMPUTES),
+        typer.Option(
+            "--overlap", metavar="X", min=0, max=0.75, help="Share of a tile's side that neighbours share.", **_COMPUTES
+        ),
     ] = 0.25,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, help="Images at a time. [default: what suits the device]", **_COMPUTES),
+        typer.Option(
+            "--batch-size", metavar="N", min=1, help="Images at a time. [default: what suits the device]", **_COMPUTES
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Threads that read, and that write. [default: one a core]", **_COMPUTES),
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Threads that read, and that write. [default: one a core]",
+            **_COMPUTES,
+        ),
     ] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -147,6 +158,12 @@ def predict(
     std: options.Std = None,
 ) -> None:
     """Predict images, of any source and into any format."""
+    with render.starting():
+        from segcli.engine.prediction.sources import Reading, Shard, open_sources
+
+    part = Shard.parse(shard)
+    reading = Reading(split, sys.stdin)
+    items = open_sources(sources, reading)
     path = options.find_model(model)
     with render.starting():
         load = options.load_soon(
@@ -158,12 +175,8 @@ def predict(
         from segcli.engine.prediction.predict import Work, finish, predict_items
         from segcli.engine.prediction.sinks import open_sinks
         from segcli.engine.prediction.sinks.base import Plan, parse_groups
-        from segcli.engine.prediction.sources import Reading, Shard, open_sources
         from segcli.parallel import available_cores
 
-    part = Shard.parse(shard)
-    reading = Reading(split, sys.stdin)
-    items = open_sources(sources, reading)
     untiled = load()
     tiling, tiled = parse_tiles(tiles, overlap), as_tiles_say(untiled, tiles, overlap)
     predictor = untiled if tiles == "auto" else tiled

@@ -64,7 +64,7 @@ def test_no_page_shows_types_of_python_or_is_cut(
     monkeypatch.setenv("COLUMNS", width)
     result = seg(*path, "--help")
     assert result.exit_code == 0
-    assert not re.search(r"<\w+|list\[|\[\[|\]\.\.\.|\}\.\.\.|x>=|\.\.\.$", result.stdout, re.MULTILINE)
+    assert not re.search(r"<\w+|list\[|\[\[|\]\.\.\.|\}\.\.\.|x>=|\.\.\.$|\bNone\b", result.stdout, re.MULTILINE)
     typed = [line for line in result.stdout.splitlines() if not line.strip().startswith("seg ")]
     assert max(map(len, typed)) <= min(int(width), 120)
 
