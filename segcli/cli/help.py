@@ -212,7 +212,7 @@ def _groups(command: Any, ctx: Any) -> Iterator[_Group]:
 def _name(item: Any) -> str:
     """What one types: `-m, --model MODEL`, or the name of an argument."""
     if isinstance(item, TyperArgument):
-        name = str(item.metavar or item.name.upper()).strip("[]")
+        name = (item.metavar or str(item.name).upper()).strip("[]")
         return name if item.nargs == 1 or name.endswith("…") else f"{name}…"
     options = ", ".join(sorted([*item.opts, *item.secondary_opts], key=len))
     return options if item.is_flag else f"{options} {item.metavar}"
