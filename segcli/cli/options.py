@@ -235,7 +235,7 @@ def _beside(work: "Callable[[], Predictor]") -> "Callable[[], Predictor]":
 def _shown(work: "Callable[[Progress], Predictor]") -> "Predictor":
     from segcli.cli import render
 
-    with render.progress() as progress, render.keeping_all():
+    with render.progress() as progress, render.gc_paused():
         return work(progress)
 
 

@@ -234,12 +234,12 @@ def progress() -> Iterator[Any]:
 @contextmanager
 def starting(shown: bool = True) -> Iterator[None]:
     """For the imports that a command begins with, where torch takes seconds: a sign of life, on a terminal."""
-    with keeping_all(), _waiting("starting", shown):
+    with gc_paused(), _waiting("starting", shown):
         yield
 
 
 @contextmanager
-def keeping_all() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Looks for no garbage meanwhile: imports leave none, and the search took a tenth of their time."""
     gc.disable()
     try:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from segmentation_models_pytorch.losses import DiceLoss
 from segmentation_models_pytorch.losses import LovaszLoss as SmpLovaszLoss
 from torch.nn import functional
 
@@ -50,3 +51,24 @@ def test_an_ignored_image_counts_0_in_a_mean_over_images() -> None:
     alone = [loss(logits[index : index + 1], masks[index : index + 1]).item() for index in range(3)]
     masks[1] = 255
     assert loss(logits, masks).item() == pytest.approx((alone[0] + alone[2]) / 3)
+
+
+def test_of_what_is_less_than_half_an_object_lovasz_stays_at_one_half_and_dice_does_not() -> None:
+    """Ten object pixels among thirty that look alike, beside a thousand that are surely background.
+
+    The object's Lovász is 1 at probability 0, 20 / 30 at 1, and 1 / 2 at one half: why two classes are planned with Dice.
+    """
+    masks = torch.zeros(1, 1, 1030, dtype=torch.long)
+    masks[..., :10] = 1
+    probabilities = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+
+    def best(loss: torch.nn.Module) -> float:
+        values = []
+        for p in probabilities:
+            each = torch.full((1030,), 1e-6, dtype=torch.float64)
+            each[:30] = p
+            values.append(loss(torch.stack([1 - each, each]).log().reshape(1, 2, 1, 1030), masks).item())
+        return probabilities[values.index(min(values))].item()
+
+    assert best(LovaszLoss(False, ignore_index=255)) == pytest.approx(0.5)
+    assert best(DiceLoss("multiclass", from_logits=True)) == pytest.approx(0.98)

@@ -162,11 +162,19 @@ def wanted_steps(figures: Figures, crops_a_step: float) -> tuple[int, str]:
 
 
 def loss(figures: Figures) -> tuple[Choice, ...]:
-    """Cross-entropy for every pixel, Lovász for the IoU itself (Berman et al. 2018; ablation: loss)."""
+    """Cross-entropy for every pixel, and the overlap itself (ablation: loss).
+
+    Of two classes Dice (Milletari et al. 2016): where less than half of what looks like the object is the object, the
+    Lovász loss is least at a probability of exactly one half, and there a network stays that has not learnt it yet.
+    Of many classes Lovász, a surrogate of the IoU that is measured (Berman et al. 2018).
+    """
     cross_entropy: dict[str, Any] = {"name": "cross_entropy"}
+    if len(figures.occurring) == 2:
+        why = "cross-entropy for every pixel, Dice for the overlap of what is rare"
+        return (Choice("loss", {"name": "sum", "terms": [cross_entropy, {"name": "dice"}]}, why),)
     least, most = min(figures.shares[index] for index in figures.occurring), max(figures.shares)
     why = "cross-entropy for every pixel, Lovász for the IoU that is measured"
-    if len(figures.occurring) > 2 and most / least > _UNEVEN:
+    if most / least > _UNEVEN:
         cross_entropy |= {"class_weights": "log", "class_weight_power": 0.5}
         why += f"; weights, since classes cover {_percent(least)} to {_percent(most)} of the pixels"
     return (Choice("loss", {"name": "sum", "terms": [cross_entropy, {"name": "lovasz"}]}, why),)

@@ -85,7 +85,7 @@ def test_cracks_are_sought_flipped_and_judged_by_their_own_figure() -> None:
     assert values["checkpoint"]["best"] == "val_iou/crack"
     assert values["augmentation"]["name"] == "custom"
     assert values["augmentation"]["transforms"][0] == {"name": "VerticalFlip", "p": 0.5}
-    assert values["loss"]["terms"] == [{"name": "cross_entropy"}, {"name": "lovasz"}]
+    assert values["loss"]["terms"] == [{"name": "cross_entropy"}, {"name": "dice"}]
 
 
 def test_large_images_are_shrunk_to_what_a_device_computes_with_ease() -> None:
