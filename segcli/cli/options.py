@@ -178,19 +178,6 @@ def find_model(given: Path | None) -> Path:
     return model
 
 
-def load(
-    model: Path,
-    device: str = "auto",
-    precision: str = "auto",
-    tta: bool = False,
-    policy: str | None = None,
-    size: str | None = None,
-    stranger: "Stranger | None" = None,
-) -> "Predictor":
-    """Loads the predictor that the options describe."""
-    return load_soon(model, device, precision, tta, policy, size, stranger)()
-
-
 def load_soon(
     model: Path,
     device: str = "auto",

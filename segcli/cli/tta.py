@@ -92,7 +92,8 @@ def tta(
     path = options.find_model(model)
     if save and path.is_file():
         raise UsageError(f"--save changes a bundle, and {path} is an exported file; give the bundle and export again")
-    predictor = options.load(path, device, precision, size=size, stranger=options.parse_stranger(classes, mean, std))
+    stranger = options.parse_stranger(classes, mean, std)
+    predictor = options.load_soon(path, device, precision, size=size, stranger=stranger)()
     with render.progress() as progress:
         dataset = options.open_data(data, predictor.card, progress)
         looked_for = VIEWS if views is None else _views(views)

@@ -104,7 +104,8 @@ def visualize(
     if sources:
         require_masks(kind, "SOURCE")
     path = options.find_model(model)
-    predictor = options.load(path, device, precision, size=size, stranger=options.parse_stranger(classes, mean, std))
+    stranger = options.parse_stranger(classes, mean, std)
+    predictor = options.load_soon(path, device, precision, size=size, stranger=stranger)()
     folder = output or output_folder(path, "visualize")
     if sources:
         drawn = _draw_sources(predictor, kind, sources, folder, video)
