@@ -27,8 +27,7 @@ _CROP = {"cpu": 256, "mps": 384, "cuda": 512}
 _LEAST_SEEN = {"cpu": 480, "mps": 640, "cuda": 768}  # short side below which large images are not shrunk
 _MOST_SEEN = {"cpu": 1024, "mps": 1280, "cuda": 2048}  # short side above which none is predicted whole
 _UNEVEN = 10.0  # largest share of a class over the smallest, from which rare classes are given weight
-_RARE_PIXELS = 0.05  # share of the pixels below which half of the crops are drawn for a class
-_RARE_IMAGES = 0.1  # share of the images below which a class is
+_RARE_IMAGES = 0.1  # share of the images that hold a class, below which crops are drawn for it
 _FEW_PASSES = 30  # below it, colours are learnt from the images as they are
 _FEW_IMAGES = 8
 _ENOUGH_TO_TURN = 30  # masks, below which nothing is proved by their looking alike
@@ -181,23 +180,19 @@ def loss(figures: Figures) -> tuple[Choice, ...]:
 
 
 def balance(figures: Figures) -> tuple[Choice, ...]:
-    """Crops that are drawn for a class (nnU-Net forces foreground into a third; ablation: balance)."""
+    """Crops that are drawn for a class (nnU-Net forces foreground into a third; ablation: balance).
+
+    Only where a class is in few images: where it is in most of them, such crops show the network more of it than there
+    is, and it finds more than there is.
+    """
     occurring = figures.occurring
-    if len(occurring) == 2:
-        rare = min(occurring, key=lambda index: figures.shares[index])
-        share = figures.shares[rare]
-        if share >= _RARE_PIXELS:
-            return ()
-        why = f"{figures.classes[rare]} covers {_percent(share)} of the pixels: half of the crops are drawn for a class"
-        return (Choice("train.class_balance", 0.5, why),)
     rare = min(occurring, key=lambda index: figures.images_with[index])
     images = figures.images_with[rare]
     if images >= _RARE_IMAGES * figures.train_images:
         return ()
-    why = (
-        f"{figures.classes[rare]} is in {images} of {figures.train_images} images: a quarter of the crops seek a class"
-    )
-    return (Choice("train.class_balance", 0.25, why),)
+    share, crops = (0.5, "half") if len(occurring) == 2 else (0.25, "a quarter")
+    why = f"{figures.classes[rare]} is in {images} of {figures.train_images} images: {crops} of the crops seek a class"
+    return (Choice("train.class_balance", share, why),)
 
 
 def optimiser_name(steps: int) -> str:

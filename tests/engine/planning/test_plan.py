@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,24 @@ def test_a_street_is_seen_enlarged_and_its_rare_classes_weigh_more() -> None:
     assert "checkpoint" not in values
 
 
-def test_cracks_are_sought_flipped_and_judged_by_their_own_figure() -> None:
+def test_cracks_are_flipped_and_judged_by_their_own_figure() -> None:
     values = planned(CRACKS).values()
-    assert values["train"]["class_balance"] == 0.5
+    assert "class_balance" not in values["train"]  # of few pixels, but in every image
     assert values["checkpoint"]["best"] == "val_iou/crack"
     assert values["augmentation"]["name"] == "custom"
     assert values["augmentation"]["transforms"][0] == {"name": "VerticalFlip", "p": 0.5}
     assert values["loss"]["terms"] == [{"name": "cross_entropy"}, {"name": "dice"}]
+
+
+@pytest.mark.parametrize(("figures", "share"), [(CRACKS, 0.5), (STREET, 0.25)])
+def test_crops_seek_a_class_that_is_in_less_than_a_tenth_of_the_images(figures: Figures, share: float) -> None:
+    def balance(images: int) -> float | None:
+        rare = replace(figures, images_with=(*figures.images_with[:-1], images))
+        return planned(rare).values()["train"].get("class_balance")
+
+    tenth = figures.train_images / 10
+    assert balance(floor(tenth)) == share
+    assert balance(ceil(tenth)) is None
 
 
 def test_large_images_are_shrunk_to_what_a_device_computes_with_ease() -> None:
