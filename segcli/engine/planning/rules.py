@@ -182,8 +182,7 @@ def loss(figures: Figures) -> tuple[Choice, ...]:
 def balance(figures: Figures) -> tuple[Choice, ...]:
     """Crops that are drawn for a class (nnU-Net forces foreground into a third; ablation: balance).
 
-    Only where a class is in few images: where it is in most of them, such crops show the network more of it than there
-    is, and it finds more than there is.
+    Only where a class is in few images: three sets of two classes, whose rare one is in most images, lost by them.
     """
     occurring = figures.occurring
     rare = min(occurring, key=lambda index: figures.images_with[index])
