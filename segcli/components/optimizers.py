@@ -162,15 +162,21 @@ class Lamb(_Timm):
     """decay rates of the running means of gradient and square"""
 
 
-class Muon(_Timm):
+class Muon(_Optimizer):
     """Momentum made orthogonal for weights, AdamW for norms and biases (Jordan et al. 2024)."""
 
-    timm_name = "muon"
     name: Literal["muon"] = "muon"
     momentum: float = Field(0.95, ge=0, lt=1)
     """share of the last step that goes on"""
     nesterov: bool = True
     """look ahead along the momentum"""
+
+    def build(self, network: "SegmentationNetwork") -> "Optimizer":
+        """Builds the optimiser of a network's parameters."""
+        from segcli.nn import muon
+
+        built: Optimizer = muon.Muon(self.groups(network), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        return built
 
 
 def _fused(network: "SegmentationNetwork") -> dict[str, bool]:

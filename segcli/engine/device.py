@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from segcli.errors import SegError, UsageError
+from segcli.nn.bf16 import has_native_bf16
 from segcli.parallel import available_cores
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as malloc.h numbers them
@@ -42,7 +43,7 @@ def pick_precision(name: str, device: torch.device) -> str:
         UsageError: if the device cannot train in it.
     """
     if name == "auto":
-        return "bf16" if _has_native_bf16(device) else "fp32"
+        return "bf16" if has_native_bf16(device) else "fp32"
     if name == "fp16" and device.type != "cuda":
         raise UsageError(f"precision fp16 trains on cuda only, and the device is {device.type}; use bf16 or fp32")
     return name
@@ -60,20 +61,11 @@ def pick_inference_precision(name: str, own: str, device: torch.device) -> str:
         UsageError: if the device cannot compute in it.
     """
     if name == "auto":
-        native = {"fp32": True, "bf16": _has_native_bf16(device), "fp16": device.type == "cuda"}
+        native = {"fp32": True, "bf16": has_native_bf16(device), "fp16": device.type == "cuda"}
         return own if native[own] else "fp32"
     if name == "fp16" and device.type != "cuda":
         raise UsageError(f"precision fp16 is for cuda only, and the device is {device.type}; use bf16 or fp32")
     return name
-
-
-def _has_native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-    return False
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
