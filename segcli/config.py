@@ -153,7 +153,7 @@ class CheckpointConfig(Section):
     """the column of results.csv by which the best epoch is told: val_miou, val_dice, val_accuracy, val_loss (the lower
     the better), or val_iou/CLASS"""
     every_epochs: int = Field(1, ge=1)
-    """epochs from one training state to the next; the last epoch leaves one in any case"""
+    """epochs from one training state and `last` bundle to the next; the last epoch leaves both in any case"""
     every_minutes: float | None = Field(15.0, gt=0)
     """minutes within an epoch after which a state is written in between; null: never"""
     keep: int = Field(2, ge=1)

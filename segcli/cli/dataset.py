@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli import choices, complete, help, options, recipes, render
-from segcli.cli.reading_options import with_reading_options
+from segcli.cli.reading_options import Layout, with_reading_options
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ _LAYOUTS = f"{', '.join(choices.LAYOUTS[:-1])} or {choices.LAYOUTS[-1]}"
 
 app = help.Commands("Prepare, check and measure datasets.")
 
-Layout = Annotated[
-    str | None,
-    typer.Option(
-        "--layout", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.layouts,
-        help="Which layout a folder or archive has. [default: told by what lies in it]",
-    ),
-]  # fmt: skip
 Target = Annotated[
     Path,
     typer.Argument(

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli import choices, complete, help, options, render
+from segcli.cli.reading_options import Layout, with_reading_options
 from segcli.duration import parse_duration
 from segcli.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.datasets.dataset import Dataset
+    from segcli.datasets.layouts.base import Options
     from segcli.engine.planning.plan import Plan
     from segcli.parallel import Progress
 
 EXAMPLES = help.examples(
     "seg init data/mine --budget 30m  # the best that half an hour gives here, as mine.yml",
     "seg init my_data -o mine.yml --domain road  # checks and prepares the folder first",
+    "seg init my_data --classes background,crack --map 255=1  # masks of 0 and 255",
 )
 
 
+@with_reading_options
 def init(
     source: Annotated[
         Path,
@@ -36,6 +40,7 @@ def init(
             "--output", "-o", metavar="FILE", help="The config. [default: DATASET.yml]", rich_help_panel=help.WRITES
         ),
     ] = None,
+    layout: Layout = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +66,9 @@ def init(
         bool, typer.Option("--overwrite", help="Replace a config that is there.", rich_help_panel=help.WRITES)
     ] = False,
     as_json: options.Json = False,
+    *,
+    reading: "Options",
+    typed: str,
 ) -> None:
     """Write a config made for a dataset, each choice beside the figure that led to it."""
     seconds = _seconds(budget)
@@ -68,11 +76,13 @@ def init(
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; name another file with -o, or replace it with --overwrite")
     with render.progress() as progress:
-        dataset, root = _opened(source, progress)
+        dataset, root = _opened(source, layout, reading, typed, progress)
         plan = _plan(dataset, root, device, domain, seconds, progress)
     from segcli.engine.planning.write import write_plan
 
-    given = f" --budget {budget}" if budget else ""
+    given = f" --layout {layout}" if layout else ""
+    given += f" {typed}" if typed else ""
+    given += f" --budget {budget}" if budget else ""
     given += f" --domain {domain}" if domain != "generic" else ""
     given += f" --device {device}" if device != "auto" else ""
     write_plan(plan, path, f"seg init {render.command_path(source)}{given}")
@@ -95,21 +105,30 @@ def _seconds(budget: str | None) -> float | None:
         raise UsageError(f"--budget {budget}: {error}") from None
 
 
-def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
+def _opened(
+    source: Path, layout: str | None, reading: "Options", typed: str, progress: "Progress"
+) -> "tuple[Dataset, Path]":
     """The dataset and its prepared folder, which is written where it is not there."""
-    from segcli.datasets.prepared.format import Description, is_prepared, open_prepared
-
-    if is_prepared(source):
-        return open_prepared(source), source
+    from segcli.cli import render_data
+    from segcli.datasets.check.kinds import check_command
     from segcli.datasets.download.named import find_native
-    from segcli.datasets.layouts.base import Options
     from segcli.datasets.layouts.detect import find_source
+    from segcli.datasets.prepared.format import Description, is_prepared, open_prepared
     from segcli.datasets.prepared.write import place_of, prepare
 
-    native = find_native(str(source), None, None, Options(), progress, render.note)
+    if is_prepared(source):
+        if typed or layout:
+            useless = typed or f"--layout {layout}"
+            raise UsageError(
+                f"{source} is prepared already; {useless} tells how a dataset is read that is not: leave it out"
+            )
+        return open_prepared(source), source
+    native = find_native(str(source), layout, None, reading, progress, render.note)
     target = Path("data") / (native.folder.resolve().name if native.layout.open else native.layout.name)
-    again = f"seg dataset prepare {render.command_path(source)}"
-    found = find_source(native.layout, native.folder, Options())
+    if target.resolve() == native.folder.resolve():
+        target = target.with_name(f"{target.name}_prepared")
+    again = f"seg dataset prepare {render.command_path(source)} {typed}".rstrip()
+    found = find_source(native.layout, native.folder, reading)
     if is_prepared(target):
         before = Description.read(target).source
         if place_of(before) != place_of(found.origin):
@@ -117,10 +136,13 @@ def _opened(source: Path, progress: "Progress") -> "tuple[Dataset, Path]":
                 f"{target} holds what was prepared from {before}; prepare this under another name, and plan for that: "
                 f"{again} --to {target}_2"
             )
-        render.note(f"{target} was prepared before and is used as it is; where the data has changed: {again}")
-        return open_prepared(target), target
-    made = prepare(found, target, progress=progress)
+        if not typed:
+            render.note(f"{target} was prepared before and is used as it is; where the data has changed: {again}")
+            return open_prepared(target), target
+    check = check_command(native.folder, f"--layout {native.layout.name} {typed}")
+    made = prepare(found, target, reading, progress=progress, where_to_look=check)
     render.note(f"prepared as {target}; with other classes or splits: {again} --help")
+    render_data.findings_briefly(made.findings, check)
     return made.dataset, target
 
 

@@ -15,6 +15,14 @@ from segcli.errors import UsageError
 if TYPE_CHECKING:
     from segcli.datasets.layouts.base import Options
 
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", metavar="NAME", rich_help_panel=help.READS, autocompletion=complete.layouts,
+        help="Which layout a folder or archive has. [default: told by what lies in it]",
+    ),
+]  # fmt: skip
+
 _AUTO = "auto"
 
 

@@ -17,13 +17,18 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Light(Section):
-    """Geometry only: scale jitter, random crop, horizontal flip."""
+    """Geometry only: scale jitter, random crop, flips."""
 
     name: Literal["light"] = "light"
     scale: tuple[Positive, Positive] = (0.5, 2.0)
     """smallest and largest factor by which an image is scaled before the crop"""
+    scale_base: Literal["image", "val"] = "image"
+    """what `scale` is a factor of: the image as it is, or as `val.image_size` brings it to the network, which evens out
+    images of different sizes"""
     hflip: float = Field(0.5, ge=0, le=1)
     """probability of a horizontal flip"""
+    vflip: float = Field(0.0, ge=0, le=1)
+    """probability of a flip from top to bottom"""
     max_class_share: float = Field(1.0, gt=0, le=1)
     """a crop in which one class takes more than this share of the pixels that count is drawn again, at most ten times;
     then the one with the smallest share serves"""

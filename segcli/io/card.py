@@ -33,14 +33,17 @@ class Inference:
         mode = "native" if size is None else "short_side" if isinstance(size, int) else "fit"
         return cls(mode, size)
 
+    def factor(self, height: int, width: int) -> float:
+        """The factor by which the network sees an image of a height and width enlarged, or shrunk where below 1."""
+        if self.size is None:
+            return 1.0
+        if isinstance(self.size, int):
+            return self.size / min(height, width)
+        return min(self.size[0] / height, self.size[1] / width)
+
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which the network sees an image of a height and width."""
-        if self.size is None:
-            return height, width
-        if isinstance(self.size, int):
-            factor = self.size / min(height, width)
-        else:
-            factor = min(self.size[0] / height, self.size[1] / width)
+        factor = self.factor(height, width)
         return max(round(height * factor), 1), max(round(width * factor), 1)
 
 

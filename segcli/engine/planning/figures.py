@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import cv2
@@ -35,7 +36,8 @@ class Figures:
         shares: each class's share (0…1) of the training pixels that count.
         images_with: training images that hold it.
         val_images_with: validation images that hold it.
-        widths: typical width of its regions in pixels, the median over images; NaN where it does not occur.
+        widths: typical width of its regions in pixels, the median over the images that were looked at; NaN where it
+            occurs in none of them.
         orientation: which flips and turns the masks look alike under.
     """
 
@@ -75,7 +77,11 @@ class Figures:
     def thinnest(self) -> int | None:
         """The class with the thinnest regions among those that are not too rare to tell; None where there is none."""
         least = max(_RARELY * self.train_images, 1)
-        told = [index for index in self.occurring if self.images_with[index] >= least and index != self.background]
+        told = [
+            index
+            for index in self.occurring
+            if self.images_with[index] >= least and index != self.background and isfinite(self.widths[index])
+        ]
         return min(told, key=lambda index: self.widths[index], default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,7 +111,10 @@ def measure_figures(dataset: Dataset, progress: Progress = silent) -> Figures:
     train, val = dataset.splits.get("train", ()), dataset.splits.get("val", ())
     if not train or not val:
         missing = "train" if not train else "val"
-        raise DataError(f"{dataset.name} has no {missing} split; a training needs both: seg dataset prepare --ratios")
+        raise DataError(
+            f"{dataset.name} has no {missing} split, and a training needs both; give it images of its own, or put all "
+            f"into one folder, which is dealt to both (--ratios)"
+        )
     images_with, val_images_with = (_images_with(dataset, split, progress) for split in ("train", "val"))
     occurring = [dataset.task.classes[index] for index, images in enumerate(images_with) if images]
     if len(occurring) < 2:

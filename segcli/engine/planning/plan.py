@@ -101,7 +101,7 @@ def make_plan(
         """The pace of a training of so many steps, how many it then is, and why."""
         # Of what depends on the number of steps, the optimiser alone changes what one takes.
         trial = (*fixed, *rules.batch(figures, device), *rules.optimiser(steps, has_weights))
-        trial = (*trial, *rules.augmentation(figures, domain, passes=1000))
+        trial = (*trial, *rules.augmentation(figures, domain))
         speed = measure(RunConfig.model_validate(rules.places(trial)), dataset, progress)
         pace = Pace.of(speed, figures.train_images, figures.val_images)
         return (pace, *_length(figures, pace, budget))
@@ -110,14 +110,13 @@ def make_plan(
     if rules.optimiser_name(steps) != rules.optimiser_name(_TRIED_STEPS):
         pace, steps, why = tried(steps)
     length = pace.length(steps)
-    passes = steps * pace.crops / figures.train_images
     choices = (
         *fixed,
         *rules.batch(figures, device, pace.batch_size),
         *_settled(pace.speed, device),
         *_lasting(length, pace, budget, why),
         *rules.optimiser(steps, has_weights),
-        *rules.augmentation(figures, domain, passes),
+        *rules.augmentation(figures, domain),
     )
     doubts = (*rules.doubts(figures, network.weights, device), *_doubts(length, pace, figures))
     return Plan(figures, choices, doubts, pace, length.steps, length.epochs, pace.seconds(length), budget)
@@ -154,7 +153,12 @@ def _lasting(length: Length, pace: Pace, budget: float | None, why: str) -> tupl
         why = "--budget; epochs and steps are what the training begins with, and are settled anew as it goes"
         choices.append(Choice("train.budget", f"{budget:.0f}s", why))
     every = f"an image of a validation takes {pace.speed.val_image:.2f} s; {length.validations} validations in all"
-    return (*choices, Choice("val.every_epochs", length.every, every))
+    kept = "a state to go on from behind each validation: more often would take time"
+    return (
+        *choices,
+        Choice("val.every_epochs", length.every, every),
+        Choice("checkpoint.every_epochs", length.every, kept),
+    )
 
 
 def _doubts(length: Length, pace: Pace, figures: Figures) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from segcli.config import RunConfig
 from segcli.datasets.dataset import Dataset
 from segcli.engine.device import pick_device
 from segcli.engine.planning.figures import spread
-from segcli.engine.training.cache import cached, would_cache
+from segcli.engine.training.cache import cached, where_cached
 from segcli.engine.training.events import EpochEnded, Event, Progressed, Started, Stepped
 from segcli.engine.training.loop import Trainer
 from segcli.io.rundir import create_run
@@ -39,8 +39,8 @@ class Speed:
         start: seconds from the first process until the first step and from the last one to the last file, with what
             the first epoch takes more than others; the data's opening is left out.
         step: seconds a step.
-        epoch: seconds an epoch besides its steps and its validation, such as for files that are written.
-        validation: seconds a validation besides its images.
+        epoch: seconds an epoch besides its steps and its validation.
+        validation: seconds a validation besides its images, the files that are written behind it included.
         val_image: seconds an image of a validation.
         config: the config that was run, in which every `auto` is settled.
     """
@@ -70,7 +70,8 @@ def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = sile
     """
     kind = "cpu" if pick_device(config.device).type == "cpu" else "accelerator"
     crops = config.train.batch_size if isinstance(config.train.batch_size, int) else 16
-    few = _part(dataset, _STEPS[kind] * crops * config.train.accumulate, _VALIDATED[kind])
+    number = _STEPS[kind] * crops * config.train.accumulate
+    few = _part(dataset, number, _VALIDATED[kind])
     with tempfile.TemporaryDirectory(prefix="seg-init-") as folder, ExitStack() as stack:
         update: dict[str, Any] = {
             "output_dir": Path(folder),
@@ -78,9 +79,9 @@ def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = sile
             "val": config.val.model_copy(update={"every_epochs": 1}),
             "early_stopping": None,
         }
-        if would_cache(dataset.split("train"), config.dataset.cache, Path(folder)):
-            samples, _ = stack.enter_context(cached(few.split("train"), "disk", Path(folder)))
-            few = replace(few, splits={**few.splits, "train": samples})
+        place = where_cached(dataset.split("train"), config.dataset.cache, Path(folder))
+        samples, _ = stack.enter_context(cached(few.split("train"), place, Path(folder)))
+        few = _repeated(replace(few, splits={**few.splits, "train": samples}), number)
         config = Trainer(config.model_copy(update=update), few).config  # settled: the training measures nothing
         began = time.perf_counter()
         log = _Log(progress, _EPOCHS * _STEPS[kind])
@@ -107,14 +108,24 @@ def _importing() -> float:
 
 
 def _part(dataset: Dataset, number: int, validated: int) -> Dataset:
-    """Samples from all over: as many to train on as a trial needs, repeated where there are fewer, and to validate."""
+    """Samples from all over, as many to train on and to validate on at most."""
     train, val = dataset.split("train"), dataset.split("val")
     held = dataset.held.get("train") or [None] * len(train)
-    found = spread(len(train), number)
-    places = (found * -(-number // len(found)))[:number]
+    places = spread(len(train), number)
     return replace(
         dataset,
         splits={"train": [train[at] for at in places], "val": [val[at] for at in spread(len(val), validated)]},
+        held={"train": [held[at] for at in places]},
+    )
+
+
+def _repeated(dataset: Dataset, number: int) -> Dataset:
+    """The dataset with so many samples to train on, each as often as it takes."""
+    train, held = dataset.split("train"), dataset.held["train"]
+    places = [place % len(train) for place in range(number)]
+    return replace(
+        dataset,
+        splits={**dataset.splits, "train": [train[at] for at in places]},
         held={"train": [held[at] for at in places]},
     )
 
@@ -156,7 +167,7 @@ def _parts(events: Sequence[Timed], since: float, until: float) -> tuple[float, 
     images = [(at, event.done) for at, event in epoch if isinstance(event, Progressed) and event.what == _VALIDATING]
     step, waiting = _slope(since, steps)
     val_image, validation = _slope(steps[-1][0], images)
-    return step, waiting + until - images[-1][0], validation, val_image
+    return step, waiting, validation + until - images[-1][0], val_image
 
 
 def _slope(since: float, counted: Sequence[tuple[float, int]]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ Each gives `Choice`s: a key, its value, and the figure that led to it, as the co
 rule names an ablation, it is that of `benchmarks/README.md`, "seg init".
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -28,10 +29,11 @@ _LEAST_SEEN = {"cpu": 480, "mps": 640, "cuda": 768}  # short side below which la
 _MOST_SEEN = {"cpu": 1024, "mps": 1280, "cuda": 2048}  # short side above which none is predicted whole
 _UNEVEN = 10.0  # largest share of a class over the smallest, from which rare classes are given weight
 _RARE_IMAGES = 0.1  # share of the images that hold a class, below which crops are drawn for it
-_FEW_PASSES = 30  # below it, colours are learnt from the images as they are
 _FEW_IMAGES = 8
 _ENOUGH_TO_TURN = 30  # masks, below which nothing is proved by their looking alike
 _OBJECT = 0.25  # share of the pixels below which the smaller of two classes is the object
+_STRIP = 3  # long side over the short one, from which crops are strips
+_SHRUNK = 0.5  # factor below which a reader is told what is lost
 _WILD = 2.0  # largest short side over the smallest, from which sizes are called different
 _CROPS_AN_IMAGE, _LEAST_CROPS, _MOST_CROPS = 40, 8_000, 400_000
 _MUON_STEPS = 20_000  # up to which Muon's lead over AdamW was seen to last
@@ -90,11 +92,17 @@ def enlargement(figures: Figures, device: str) -> float:
     Images are not shrunk below the side that a device computes with ease, and not predicted whole
     above one that it hardly does.
     """
-    thin, short = figures.thinnest, figures.short_side
-    width = _SEEN_WIDTH if len(figures.classes) > 2 else _SEEN_WIDTH_OF_TWO
-    wanted = width / figures.widths[thin] if thin is not None else 0.0
+    short = figures.short_side
     least = min(_LEAST_SEEN[device] / short, 1.0)
-    return min(max(wanted, least), _MOST_ENLARGED, _MOST_SEEN[device] / short)
+    return min(max(_wanted(figures), least), _MOST_ENLARGED, _MOST_SEEN[device] / short)
+
+
+def _wanted(figures: Figures) -> float:
+    """The factor that the thinnest class wants."""
+    if figures.thinnest is None:
+        return 0.0
+    width = _SEEN_WIDTH if len(figures.classes) > 2 else _SEEN_WIDTH_OF_TWO
+    return width / figures.widths[figures.thinnest]
 
 
 def seen_side(figures: Figures, device: str) -> int:
@@ -107,26 +115,49 @@ def seen_side(figures: Figures, device: str) -> int:
 def sizes(figures: Figures, device: str) -> tuple[Choice, ...]:
     """Validation size, crop and scale jitter."""
     short, seen = figures.short_side, seen_side(figures, device)
-    factor = seen / short
     height, width = figures.size
+    jitter = list(_JITTER)
     if seen == short:
-        size = Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are")
-    else:
-        size = Choice("val.image_size", seen, f"short side, of {short}: {_width_reason(figures, factor)}")
-    crop = min(_CROP[device], max(seen // _STRIDE, 1) * _STRIDE)
-    why = f"the scale of validation, {factor:.3g}, times {_JITTER[0]} to {_JITTER[1]}"
+        return (
+            Choice("val.image_size", None, f"images of {width}×{height} are predicted as they are"),
+            _crop(figures, device),
+            Choice("augmentation.scale", jitter, "things are met nearer and farther off"),
+        )
     return (
-        size,
-        Choice("train.image_size", crop, f"small crops make many steps; {device} computes them with ease"),
-        Choice("augmentation.scale", [float(f"{factor * side:.3g}") for side in _JITTER], why),
+        Choice("val.image_size", seen, f"short side, of {short}: {_size_reason(figures, device)}"),
+        _crop(figures, device),
+        Choice("augmentation.scale", jitter, f"around the scale of validation, {seen / short:.3g} in the median"),
+        Choice("augmentation.scale_base", "val", "images of every size are trained as large as they are predicted"),
     )
 
 
-def _width_reason(figures: Figures, factor: float) -> str:
-    if figures.thinnest is None:
-        return "large images hold nothing thin"
-    name, width = figures.classes[figures.thinnest], figures.widths[figures.thinnest]
-    return f"{name} is {width:.1f} pixels wide in the median, so seen {factor * width:.1f} wide"
+def _crop(figures: Figures, device: str) -> Choice:
+    """A square, or a strip where images are strips."""
+    seen, most = seen_side(figures, device), _CROP[device]
+    short = max(seen // _STRIDE, 1) * _STRIDE
+    if short >= most:
+        return Choice("train.image_size", most, f"small crops make many steps; {device} computes them with ease")
+    height, width = figures.size
+    if max(height, width) < _STRIP * min(height, width):
+        return Choice("train.image_size", short, "as much of an image as its short side has")
+    long = min(most**2 // short, max(height, width) * seen // figures.short_side) // _STRIDE * _STRIDE
+    size = [short, long] if height < width else [long, short]
+    return Choice("train.image_size", size, f"images are strips; no more pixels than {most}×{most} has")
+
+
+def _size_reason(figures: Figures, device: str) -> str:
+    """What the size of validation follows from."""
+    thin, factor, side = figures.thinnest, enlargement(figures, device), seen_side(figures, device)
+    if thin is None:
+        return f"nothing thin is in the images, and {device} computes that with ease"
+    width = figures.widths[thin]
+    seen_width = width * side / figures.short_side
+    seen = f"{figures.classes[thin]} is {width:.1f} pixels wide in the median, so seen {seen_width:.1f} wide"
+    if factor > _wanted(figures):
+        return f"{seen}, which is enough, and {device} computes that with ease"
+    if factor < _wanted(figures):
+        return f"{seen}; {'no image is enlarged more' if factor == _MOST_ENLARGED else f'the most for {device}'}"
+    return seen
 
 
 def batch(figures: Figures, device: str, fitting: int | None = None) -> tuple[Choice, ...]:
@@ -140,6 +171,8 @@ def batch(figures: Figures, device: str, fitting: int | None = None) -> tuple[Ch
     size = max(min(_BATCH[device], figures.train_images), 2)
     if fitting is None or fitting >= size:
         why = "batch norm wants a few; more would make fewer steps in the same time"
+        if size < _BATCH[device]:
+            why = "there are no more images"
         return (Choice("train.batch_size", size, why),)
     return (
         Choice("train.batch_size", fitting, f"{size} do not fit into the memory"),
@@ -218,37 +251,42 @@ def optimiser(steps: int, has_weights: bool) -> tuple[Choice, ...]:
     )
 
 
-def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, ...]:
-    """How images are varied: what may be flipped is asked of the masks, else of the domain."""
-    name, why = _kind_of_augmentation(figures, domain, passes)
-    choices = [Choice("augmentation.name", name, why)]
+def augmentation(figures: Figures, domain: str) -> tuple[Choice, ...]:
+    """How images are varied: what may be flipped is asked of the masks, else of the domain.
+
+    Colours vary in any case: without that, cracks had 0.56 instead of 0.59 after 24 passes (ablation: augmentation).
+    """
+    asked, sides = figures.orientation, _sides(figures.classes)
+    flips = domain == "generic" and asked.images >= _ENOUGH_TO_TURN and asked.may_be_turned_over and not sides
+    still: tuple[Choice, ...] = ()
     if domain == "document":
-        choices.append(Choice("augmentation.hflip", 0.0, "writing is never mirrored"))
-    if name == "custom":
-        steps: list[dict[str, Any]] = [{"name": "VerticalFlip", "p": 0.5}]
-        if passes >= _FEW_PASSES:
-            steps.append({"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "p": 0.5})
-        asked = figures.orientation
-        over, least = asked.upside_down, min(asked.to_json().values())
-        why = f"masks look alike upside down (p = {over:.2f}), not under all turns and mirrors (least p = {least:.3f})"
-        choices.append(Choice("augmentation.transforms", steps, why))
-    return tuple(choices)
+        still = (Choice("augmentation.hflip", 0.0, "writing is never mirrored"),)
+    elif sides:
+        still = (Choice("augmentation.hflip", 0.0, f"a mirror makes of {sides[0]} what is called {sides[1]}"),)
+    if domain in {"aerial", "medical", "road"}:
+        return (Choice("augmentation.name", domain, f"--domain {domain}"), *still)
+    if flips and asked.knows_no_side:
+        least = min(asked.to_json().values())
+        why = f"{asked.images} masks look alike under all flips and turns (p ≥ {least:.2f})"
+        return (Choice("augmentation.name", "aerial", why),)
+    name = Choice(
+        "augmentation.name", "medium", "colours and sharpness change, lest these images' own are learnt by heart"
+    )
+    if not flips:
+        return (name, *still)
+    why = f"masks look alike upside down (p = {asked.upside_down:.2f})"
+    return (name, Choice("augmentation.vflip", 0.5, why))
 
 
-def _kind_of_augmentation(figures: Figures, domain: str, passes: float) -> tuple[str, str]:
-    """The preset and why."""
-    few = f"each image is seen {passes:.0f} times"
-    if domain in {"aerial", "medical"}:
-        return domain, f"--domain {domain}"
-    asked = figures.orientation
-    if domain == "generic" and asked.images >= _ENOUGH_TO_TURN and asked.may_be_turned_over:
-        if asked.knows_no_side:
-            least = min(asked.to_json().values())
-            return "aerial", f"{asked.images} masks look alike under all flips and turns (p ≥ {least:.2f})"
-        return "custom", "no preset flips top to bottom without turning; its transforms are named one by one"
-    if passes < _FEW_PASSES:
-        return "light", f"{few}: scale, place and mirror vary it enough"
-    return ("road" if domain == "road" else "medium"), f"{few}: changes of light keep it from being learnt by heart"
+def _sides(classes: Sequence[str]) -> tuple[str, str] | None:
+    """Two classes that a mirror makes of each other, such as left lung and right lung."""
+    known = {name.lower(): name for name in classes}
+    other_side = {"left": "right", "right": "left"}
+    for name, spelt in known.items():
+        mirrored = re.sub("left|right", lambda side: other_side[side[0]], name)
+        if mirrored != name and mirrored in known:
+            return spelt, known[mirrored]
+    return None
 
 
 def kept(figures: Figures) -> tuple[Choice, ...]:
@@ -259,10 +297,13 @@ def kept(figures: Figures) -> tuple[Choice, ...]:
         return (never,)
     smaller = min((0, 1), key=lambda index: figures.shares[index])
     named = begins_with_background(figures.classes)
-    found = smaller if figures.shares[smaller] < _OBJECT else 1 if named else None
-    if found is None or not figures.val_images_with[found]:  # a figure of what is not there would choose nothing
+    found = 1 if named else smaller if figures.shares[smaller] < _OBJECT else None
+    if found is None:
         return (never,)
     name = figures.classes[found]
+    if not figures.val_images_with[found]:  # whatever finds nothing would have the best IoU
+        why = f"no validation mask holds {name}, so no IoU tells whether it is found"
+        return (never, Choice("checkpoint.best", "val_loss", why))
     return (never, Choice("checkpoint.best", f"val_iou/{name}", f"of two classes {name} is the object"))
 
 
@@ -286,12 +327,12 @@ def doubts(figures: Figures, weights: str | None, device: str) -> tuple[str, ...
     if shorts.max() / shorts.min() > _WILD:
         then = "each is predicted at its own size" if seen == figures.short_side else "validation brings all to one"
         found.append(f"short sides run from {shorts.min()} to {shorts.max()} pixels; {then}")
-    if seen < figures.short_side and figures.thinnest is not None:
-        name, width = figures.classes[figures.thinnest], figures.widths[figures.thinnest] * seen / figures.short_side
-        if width < _SEEN_WIDTH - 1:
-            found.append(
-                f"{name} is seen {width:.1f} pixels wide: large images are shrunk to {seen}; cut them up first"
-            )
+    factor, thin = seen / figures.short_side, figures.thinnest
+    lost = "what is small in them"
+    if thin is not None and factor * figures.widths[thin] < _SEEN_WIDTH - 1:
+        lost = f"{figures.classes[thin]}, which is seen {factor * figures.widths[thin]:.1f} pixels wide"
+    if factor < _SHRUNK or (factor < 1 and lost != "what is small in them"):
+        found.append(f"large images are shrunk to {seen} pixels: that may lose {lost}; cut them up first")
     if weights is None:
         found.append("without trained weights expect to need several times as many steps")
     return tuple(found)

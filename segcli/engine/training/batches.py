@@ -28,6 +28,7 @@ from segcli.engine.training.distributed import ALONE, Processes
 from segcli.engine.training.events import Observer, Progressed, Said
 from segcli.engine.training.order import ANY, Deal, Order, Turn
 from segcli.errors import SegError, UsageError
+from segcli.io.card import Inference
 from segcli.io.images import Mask
 from segcli.parallel import Progress, available_cores, silent
 from segcli.task import Colour
@@ -39,6 +40,8 @@ Item = tuple[Tensor, Tensor]
 
 Masses = Callable[[Tensor], Tensor]
 """What the terms of a loss are divided by (float64, one a term), for masks B×h×w int64."""
+
+_AS_THEY_ARE = Inference()
 
 _REDRAWS = 10
 """Times that a crop is drawn again where one class takes too much of it."""
@@ -113,6 +116,7 @@ def training_crops(
         balance,
         holders,
         pasted,
+        Inference.of(config.val.image_size) if augmentation.scale_base == "val" else _AS_THEY_ARE,
     )
 
 
@@ -145,6 +149,7 @@ class TrainingCrops(Dataset[Item | SegError]):
         balance: share (0…1) of the turns that are given to a class.
         holders: by class, the samples that hold it; needed for a balance and for copy-paste.
         pasted: the classes that copy-paste takes.
+        base: the size of which the augmentation's scale is a factor.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class TrainingCrops(Dataset[Item | SegError]):
         balance: float = 0.0,
         holders: Sequence[Sequence[int]] = (),
         pasted: Sequence[int] = (),
+        base: Inference = _AS_THEY_ARE,
     ) -> None:
         self.samples = samples
         self.size = size
@@ -165,6 +171,7 @@ class TrainingCrops(Dataset[Item | SegError]):
         self.seed = seed
         self.fill = fill
         self.ignore_index = ignore_index
+        self.base = base
         self.order = Order(len(samples), seed, balance, holders)
         self._variation = augmentation.build(fill, ignore_index, size)
         self._pasted = [index for index in pasted if holders and holders[index]]
@@ -204,7 +211,7 @@ class TrainingCrops(Dataset[Item | SegError]):
         spots = np.flatnonzero(mask == wanted) if wanted != ANY else ()
         best: tuple[float, CropPlan, Mask] | None = None
         for _ in range(1 + _REDRAWS):
-            plan = CropPlan.draw(rng, self.augmentation)
+            plan = CropPlan.draw(rng, self.augmentation, self.base.factor(*mask.shape))
             if len(spots):
                 pixel = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
                 plan = plan.showing(pixel, mask.shape, self.size, rng)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,9 +77,10 @@ def cached(
             Path(name).unlink()
 
 
-def would_cache(samples: Sequence[Sample], choice: str, folder: Path) -> bool:
-    """Whether `cached` keeps these samples decoded; raises as it does."""
-    return _choose(samples, choice, folder)[0] is not None
+def where_cached(samples: Sequence[Sample], choice: str, folder: Path) -> Literal["none", "ram", "disk"]:
+    """Where `cached` keeps these samples decoded; raises as it does."""
+    place, _ = _choose(samples, choice, folder)
+    return "none" if place is None else "ram" if place == MEMORY else "disk"
 
 
 @dataclass(frozen=True)

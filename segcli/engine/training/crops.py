@@ -37,22 +37,31 @@ class CropPlan:
         y: place of the crop's upper edge, as a share (0…1) of the room there is for it.
         x: likewise for the left edge.
         flip: whether left and right change places.
+        upside_down: whether top and bottom do.
     """
 
     scale: float
     y: float
     x: float
     flip: bool
+    upside_down: bool = False
 
     @classmethod
-    def draw(cls, rng: Generator, augmentation: Light) -> "CropPlan":
-        """Draws a plan: the scale uniform in its logarithm, so that 0.5 is as likely as 2."""
+    def draw(cls, rng: Generator, augmentation: Light, factor: float = 1.0) -> "CropPlan":
+        """Draws a plan: the scale uniform in its logarithm, so that 0.5 is as likely as 2.
+
+        Args:
+            rng: draws it.
+            augmentation: tells how widely.
+            factor: from the image to what `scale` is a factor of.
+        """
         low, high = np.log(augmentation.scale)
         return cls(
-            float(np.exp(rng.uniform(low, high))),
+            factor * float(np.exp(rng.uniform(low, high))),
             rng.random(),
             rng.random(),
             bool(rng.random() < augmentation.hflip),
+            bool(augmentation.vflip and rng.random() < augmentation.vflip),
         )
 
     def region(self, size: Size) -> Size:
@@ -96,7 +105,7 @@ def cut(pixels: Any, size: Size, plan: CropPlan, fill: Any) -> Any:
     Args:
         pixels: an image (H×W×3), or a mask (H×W), whose values are not mixed.
         size: height and width of the crop.
-        plan: scale, place and flip.
+        plan: scale, place and flips.
         fill: what stands where the region reaches beyond the pixels.
 
     Returns:
@@ -113,7 +122,8 @@ def cut(pixels: Any, size: Size, plan: CropPlan, fill: Any) -> Any:
         smooth = cv2.INTER_AREA if filled[0] < pixels.shape[0] else cv2.INTER_LINEAR
         mode = smooth if pixels.ndim == 3 else cv2.INTER_NEAREST_EXACT
         pixels = cv2.resize(pixels, filled[::-1], interpolation=mode)
-    return _pad(pixels[:, ::-1] if plan.flip else pixels, size, fill)
+    pixels = pixels[:, ::-1] if plan.flip else pixels
+    return _pad(pixels[::-1] if plan.upside_down else pixels, size, fill)
 
 
 def _pad(pixels: Any, size: Size, value: Any) -> Any:

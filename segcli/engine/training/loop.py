@@ -174,8 +174,9 @@ class Trainer:
                 row = progress.row(trained, figures, figure_names(self.dataset.task), self.processes)
                 best = self._record(row, scores)
                 if writer is not None:
-                    writer.epoch(progress.rows, best, scores)
-                    if progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over():
+                    kept = progress.epoch % self.config.checkpoint.every_epochs == 0 or self._is_over()
+                    writer.epoch(progress.rows, best, kept, scores)
+                    if kept:
                         writer.state(self.state(), progress)
                 self.observe(events.EpochEnded(row, best, scores))
             if (why := self._out_of_patience()) is not None:

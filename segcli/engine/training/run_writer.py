@@ -78,15 +78,16 @@ class RunWriter:
         """Writes the config, with a value in place of each `auto` that is settled."""
         write_text(self.run.config, config.to_yaml())
 
-    def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, scores: Scores | None) -> None:
-        """Writes what an epoch leaves: bundles, results and, now and then, curves.
+    def epoch(self, rows: Sequence[Mapping[str, Any]], best: bool, last: bool, scores: Scores | None) -> None:
+        """Writes what an epoch leaves: results, the best and the last bundle where it is wanted, now and then curves.
 
         The scores are None where it was not validated.
         """
         precision = {"precision": self.parts.card.precision}
         metrics = {} if scores is None else {"val": {**scores.to_json(self.dataset.task), **precision}}
         card = replace(self.parts.card, metrics=metrics)
-        save_bundle(self.run.last, self.parts.shown_network, card)
+        if last:
+            save_bundle(self.run.last, self.parts.shown_network, card)
         if best:
             save_bundle(self.run.best, self.parts.shown_network, card)
         write_rows(self.run.results, rows)

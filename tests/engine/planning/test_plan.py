@@ -1,7 +1,5 @@
 """Rules from figures to choices, by datasets made of figures; and the length that fits a budget."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, floor
@@ -9,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from typer.testing import Result
 
 from segcli.config import RunConfig, load_config
 from segcli.datasets.dataset import Dataset
@@ -21,13 +17,11 @@ from segcli.engine.planning.network import available_network
 from segcli.engine.planning.orientation import Orientation
 from segcli.engine.planning.pace import Pace
 from segcli.engine.planning.plan import Plan, make_plan
-from segcli.engine.planning.probe import Speed, Timed, measure_speed, speed_of
+from segcli.engine.planning.probe import Speed
 from segcli.engine.planning.rules import DOMAINS, Network
 from segcli.engine.planning.write import plan_text
-from segcli.engine.training.events import EpochEnded, Progressed, Started, Stepped
 from segcli.engine.training.loop import Trainer
 from segcli.errors import UsageError
-from segcli.nn.network import SegmentationNetwork
 from segcli.parallel import Progress, silent
 
 UPRIGHT = Orientation(0.5, 0.001, 0.001, 50)
@@ -70,22 +64,21 @@ def planned(figures: Figures, budget: float | None = 600, **options: Any) -> Pla
 def test_a_street_is_seen_enlarged_and_its_rare_classes_weigh_more() -> None:
     values = planned(STREET).values()
     assert values["val"]["image_size"] == 480  # of 360: poles of 2.92 pixels become 3.9 wide
-    assert values["augmentation"]["scale"] == [0.75, 2.25]
-    assert values["augmentation"]["name"] == "light"
+    assert values["augmentation"] == {"name": "medium", "scale": [0.5625, 1.6875], "scale_base": "val"}
     assert values["loss"]["terms"][0] == {
         "name": "cross_entropy", "class_weights": "log", "class_weight_power": 0.5,
     }  # fmt: skip
     assert values["optimizer"] == {"name": "muon", "lr": 0.01, "encoder_lr_factor": 0.25}
     assert "class_balance" not in values["train"]
-    assert "checkpoint" not in values
+    assert values["checkpoint"] == {"every_epochs": values["val"]["every_epochs"]}
 
 
 def test_cracks_are_flipped_and_judged_by_their_own_figure() -> None:
     values = planned(CRACKS).values()
     assert "class_balance" not in values["train"]  # of few pixels, but in every image
     assert values["checkpoint"]["best"] == "val_iou/crack"
-    assert values["augmentation"]["name"] == "custom"
-    assert values["augmentation"]["transforms"][0] == {"name": "VerticalFlip", "p": 0.5}
+    assert values["augmentation"]["name"] == "medium"
+    assert values["augmentation"]["vflip"] == 0.5
     assert values["loss"]["terms"] == [{"name": "cross_entropy"}, {"name": "dice"}]
 
 
@@ -131,11 +124,10 @@ def test_images_are_seen_at_a_side_that_suits(short: int, width: float, device: 
         figures = replace(figures, images_with=(1000, 3), train_images=1000)
     plan = planned(figures, device=device)
     assert plan.values()["val"]["image_size"] == seen
-    low, high = plan.values()["augmentation"]["scale"]
-    assert high / low == pytest.approx(3, rel=0.02)
-    assert low == pytest.approx(0.5625 * (seen or short) / short, rel=0.02)
-    thin = width * (seen or short) / short < 3
-    assert any("cut them up first" in doubt for doubt in plan.doubts) == thin
+    assert plan.values()["augmentation"]["scale"] == [0.5625, 1.6875]
+    assert plan.values()["augmentation"].get("scale_base") == (None if seen is None else "val")
+    factor = (seen or short) / short
+    assert any("cut them up first" in doubt for doubt in plan.doubts) == (factor < 0.5 or width * factor < 3)
 
 
 def test_of_two_classes_the_object_is_what_is_judged_where_it_can_be() -> None:
@@ -143,8 +135,9 @@ def test_of_two_classes_the_object_is_what_is_judged_where_it_can_be() -> None:
         return planned(replace(CRACKS, **changes)).values().get("checkpoint", {}).get("best")
 
     assert best(classes=("background", "person"), shares=(0.4, 0.6)) == "val_iou/person"
+    assert best(classes=("background", "page"), shares=(0.1, 0.9)) == "val_iou/page"
     assert best(classes=("cat", "dog"), shares=(0.4, 0.6)) is None
-    assert best(val_images_with=(20, 0)) is None
+    assert best(val_images_with=(20, 0)) == "val_loss"  # a network that finds nothing has the best IoU then
     assert any(
         "no validation mask holds crack" in it for it in planned(replace(CRACKS, val_images_with=(20, 0))).doubts
     )
@@ -160,12 +153,61 @@ def test_many_classes_are_doubted_in_one_line() -> None:
 def test_what_is_turned_and_mirrored_is_asked_of_the_masks_else_of_the_domain() -> None:
     anyhow = replace(STREET, orientation=ANYHOW)
     assert planned(anyhow).values()["augmentation"]["name"] == "aerial"
-    assert planned(anyhow, domain="road").values()["augmentation"]["name"] == "light"
-    long = planned(STREET, budget=None, domain="road").values()
-    assert long["augmentation"]["name"] == "road"
+    assert planned(anyhow, domain="road").values()["augmentation"]["name"] == "road"
     assert planned(STREET, domain="document").values()["augmentation"]["hflip"] == 0.0
     few = replace(anyhow, orientation=replace(ANYHOW, images=20))
     assert planned(few).values()["augmentation"]["name"] != "aerial"  # twenty masks prove nothing
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"), [(("other", "Left lung", "right lung"), False), (("other", "bright", "blight"), True)]
+)
+def test_what_a_mirror_makes_another_class_is_not_mirrored(names: tuple[str, ...], mirrored: bool) -> None:
+    lungs = replace(CRACKS, classes=names, shares=(0.6, 0.2, 0.2), images_with=(59,) * 3, val_images_with=(20,) * 3)
+    for asked in (UPRIGHT, ANYHOW):
+        values = planned(replace(lungs, widths=(90.0,) * 3, orientation=asked)).values()["augmentation"]
+        assert (values.get("hflip", 0.5) == 0.5) == mirrored
+        assert mirrored or (values["name"] == "medium" and not values.get("vflip"))
+    assert planned(replace(lungs, widths=(90.0,) * 3), domain="medical").values()["augmentation"].get("hflip", 0.5) == (
+        0.5 if mirrored else 0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [
+        ((64, 3000), [64, 1024]), ((3000, 64), [1024, 64]), ((64, 400), [64, 384]), ((64, 100), 64),
+        ((20, 90), [32, 64]), ((480, 4000), 256),
+    ],
+)  # fmt: skip
+def test_crops_of_strips_are_strips(size: tuple[int, int], crop: int | list[int]) -> None:
+    values = planned(replace(STREET, sizes=(size,) * 9, widths=(20.0,) * 11)).values()
+    assert values["train"]["image_size"] == crop
+
+
+def test_strips_that_stand_and_lie_are_cut_square() -> None:
+    sizes = ((64, 3000),) * 5 + ((3000, 64),) * 5
+    assert planned(replace(STREET, sizes=sizes, widths=(20.0,) * 11)).values()["train"]["image_size"] == 64
+
+
+def test_a_class_that_no_mask_shows_that_was_looked_at_decides_nothing() -> None:
+    unseen = replace(STREET, widths=(float("nan"), *STREET.widths[1:]))
+    assert planned(unseen).values() == planned(STREET).values()
+
+
+@pytest.mark.parametrize(
+    ("short", "width", "device", "words"),
+    [
+        (360, 2.92, "cpu", "so seen 3.9 wide:"),
+        (360, 1.0, "cpu", "so seen 2.0 wide; no image is enlarged more"),
+        (5000, 50.0, "cuda", "so seen 7.7 wide, which is enough, and cuda computes that with ease"),
+        (3000, 3.0, "cpu", "so seen 1.0 wide; the most for cpu"),
+    ],
+)
+def test_a_size_says_what_decided_it(short: int, width: float, device: str, words: str) -> None:
+    figures = replace(STREET, sizes=((short, short),) * 9, widths=(89.0, 78.0, width, *(161.0,) * 8))
+    choices = {choice.key: choice.why for choice in planned(figures, device=device).choices}
+    assert words in choices["val.image_size"] + ":"
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -259,25 +301,6 @@ def test_the_network_is_one_that_can_be_had(
     assert (chosen.encoder, chosen.weights) == expected
 
 
-@pytest.mark.parametrize("looked_at_each", [True, False])  # an accelerator tells its steps and images seldom
-def test_seconds_of_all_epochs_but_the_first_are_parted_by_what_they_went_into(looked_at_each: bool) -> None:
-    seen = range(1, 9) if looked_at_each else [8]
-    events: list[Timed] = [(3.0, Started(Path(), shapes.dataset().task, {}, 1, 3, 24))]
-    events.append((50.0, EpochEnded({}, best=True, scores=None)))
-    for number, (begun, step) in enumerate([(50.0, 2.0), (70.5, 3.0)], 2):
-        trained = begun + 1 + 8 * step
-        events += [(begun + 1 + step * done, Stepped(number, done, 8, 0, 1.0, 0.1, 4.0)) for done in seen]
-        events += [(trained + 1 + 0.25 * done, Progressed("validating", done, 8)) for done in seen]
-        events.append((trained + 3.5, EpochEnded({}, best=True, scores=None)))
-    speed = speed_of(events, began=1.0, ended=102.0, config=RunConfig.model_validate(EMBEDDED))
-    first_takes_longer = (50 - 3) - (99 - 50) / 2
-    start = (3 - 1) + first_takes_longer + (102 - 99)
-    assert (speed.start, speed.val_image) == pytest.approx((start, 0.25 if looked_at_each else 3 / 8))
-    if looked_at_each:
-        assert (speed.step, speed.epoch, speed.validation) == pytest.approx((2.5, 1.5, 1.0))
-    assert speed.step * 8 + speed.epoch + speed.validation + 8 * speed.val_image == pytest.approx((99 - 50) / 2)
-
-
 def test_batches_that_an_accelerator_cannot_hold_are_smaller_and_summed_up() -> None:
     held = planned(STREET, device="cuda", measure=fake_speed(0.2, batch_size=16))
     assert held.values()["train"]["batch_size"] == 16
@@ -309,55 +332,3 @@ def test_a_device_that_was_asked_for_is_what_is_measured_and_trained_on() -> Non
 
     assert planned(STREET, named=True, measure=measure).values()["device"] == "cpu" == measured[0]
     assert "device" not in planned(STREET).values()
-
-
-def test_the_real_loop_is_timed_and_leaves_nothing(
-    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    config = tiny(train={"channels_last": "auto"})
-    seen: list[tuple[str, int, int]] = []
-    speed = measure_speed(config, open_dataset(config.dataset), lambda *place: seen.append(place))
-    assert min(speed.start, speed.step, speed.epoch, speed.val_image) > 0
-    assert speed.config.train.channels_last in {True, False}
-    assert seen[-1] == ("trying", 15, 15)
-    assert not (tmp_path / "runs").exists()
-    assert not list(temporary.iterdir())
-
-
-def test_a_trial_finds_the_batches_that_fit(tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = SegmentationNetwork.forward
-
-    def forward(network: SegmentationNetwork, images: torch.Tensor) -> Any:
-        if network.training and len(images) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return whole(network, images)
-
-    monkeypatch.setattr(SegmentationNetwork, "forward", forward)
-    config = tiny(train={"batch_size": 6, "channels_last": False})
-    found = measure_speed(config, open_dataset(config.dataset)).config.train
-    assert (found.batch_size, found.accumulate) == (2, 4)  # halved twice
-
-
-def test_init_writes_a_config_that_trains(seg: Callable[..., Result], tiny: Callable[..., RunConfig]) -> None:
-    tiny()  # writes data/train and data/val
-    Path("data/train").rename("blobs")
-    made = seg("init", "blobs", "--budget", "1h")  # prepares it first
-    assert made.exit_code == 0, made.output
-    assert "seg train -c blobs.yml" in made.stderr
-    assert "training images: " in made.stderr
-    assert Path("blobs.yml").read_text(encoding="utf-8").startswith("# Made by `seg init blobs --budget 1h`.")
-    shutil.copytree("blobs", "other/blobs")
-    other = seg("init", "other/blobs", "-o", "other.yml")
-    assert (other.exit_code, "data/blobs holds what was prepared from blobs;" in other.stderr) == (2, True)
-    mistaken = seg("init", "blobs", "--domain", "rode")
-    assert (mistaken.exit_code, "unknown domain 'rode'; did you mean road?" in mistaken.stderr) == (2, True)
-    assert load_config(Path("blobs.yml")).dataset.root == Path("data/blobs")
-    again = seg("init", "data/blobs")
-    assert again.exit_code == 2
-    assert "--overwrite" in again.stderr
-    assert seg("init", "data/blobs", "--budget", "soon").exit_code == 2
-    trained = seg("train", "-c", "blobs.yml", "--set", "train.max_steps=1", "--set", "device=cpu")
-    assert trained.exit_code == 0, trained.output

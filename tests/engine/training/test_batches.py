@@ -266,6 +266,33 @@ def test_transforms_are_drawn_independently(tiny: Callable[..., RunConfig]) -> N
     assert min(counts) > 30
 
 
+def test_images_of_different_sizes_are_trained_as_large_as_validation_sees_them(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(
+        augmentation={"name": "light", "scale": [1, 1], "hflip": 0, "scale_base": "val"},
+        val={"image_size": 20}, train={"image_size": [20, 28]},
+    )  # fmt: skip
+    dataset = open_dataset(config.dataset)
+    small, mask = dataset.split("train")[0].read()  # 40×56
+    large = (small.repeat(3, 0).repeat(3, 1), mask.repeat(3, 0).repeat(3, 1))
+
+    class Fixed:
+        def __init__(self, pair: tuple[np.ndarray, np.ndarray]) -> None:
+            self.name, self.pair = "fixed", pair
+
+        def image(self) -> np.ndarray:
+            return self.pair[0]
+
+        def read(self) -> tuple[np.ndarray, np.ndarray]:
+            return self.pair
+
+    samples = [Fixed((small, mask)), Fixed(large)]
+    crops = training_crops(config, dataset, samples, FILL)
+    (image, labels), (of_large, labels_of_large) = (crops[Turn(0, 0, index)] for index in (0, 1))
+    assert torch.equal(labels, labels_of_large)
+    assert (labels != 255).all()  # the whole image, without padding
+    assert (image.int() - of_large.int()).abs().max() <= 1
+
+
 def test_a_config_gives_the_crops_it_asks_for(tiny: Callable[..., RunConfig]) -> None:
     told: list[str] = []
 

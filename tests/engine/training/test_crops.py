@@ -15,6 +15,8 @@ def test_a_plain_crop_is_a_cut_out() -> None:
     assert np.array_equal(cut(mask, (24, 32), plan, 255), mask[16:40, 12:44])
     mirrored = cut(image, (24, 32), CropPlan(1.0, 1.0, 0.5, True), FILL)
     assert np.array_equal(mirrored, image[16:40, 12:44][:, ::-1])
+    turned_over = cut(image, (24, 32), CropPlan(1.0, 1.0, 0.5, False, upside_down=True), FILL)
+    assert np.array_equal(turned_over, image[16:40, 12:44][::-1])
 
 
 def test_what_lies_beyond_the_image_is_ignored() -> None:
