@@ -91,7 +91,7 @@ def test_the_reference_of_the_command_line_is_current() -> None:
 def test_what_reads_a_plain_folder_is_explained_once() -> None:
     text = command_reference()
     assert text.count("Images whose names give the same match") == 1
-    assert text.count("How a plain folder is read (see `seg dataset prepare --help`)") == 2
+    assert text.count("How a plain folder is read (see `seg dataset prepare --help`)") == 3  # check, stats and init
 
 
 def test_the_names_on_offer_are_those_that_there_are() -> None:
