@@ -367,8 +367,7 @@ def _is_field(step: str | int, keys: Sequence[str | int], sections: Sequence[str
 def _message(problem: ErrorDetails, keys: Keys, sections: Sequence[str]) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
-        known = {name for section in _sections_at(keys[:-1], sections) for name in section.model_fields}
-        return f"unknown key; {_hint(str(keys[-1]), known)}"
+        return f"unknown key; {_hint(str(keys[-1]), keys[:-1], sections)}"
     if kind == "missing":
         return "missing; it must be given"
     text = problem["msg"].removeprefix("Value error, ")
@@ -378,10 +377,12 @@ def _message(problem: ErrorDetails, keys: Keys, sections: Sequence[str]) -> str:
     return f"{text[0].lower()}{text[1:]}, not {shown if len(shown) < 60 else shown[:57] + '…'}"
 
 
-def _hint(word: str, known: set[str]) -> str:
-    """A close key of the same section, else the section that has such a key, else the known keys."""
-    sections = RunConfig.model_fields.items() if nearest(word, known) is None else ()
-    for name, field in sections:
+def _hint(word: str, keys: Keys, names: Sequence[str]) -> str:
+    """Others of the section's kind that have the key, else a close key, else the section that has it, else all keys."""
+    if others := [part.model_fields["name"].default for part in _sections_at(keys) if word in part.model_fields]:
+        return f"taken by {', '.join(others)}, not by {names[-1]}"
+    known = {name for section in _sections_at(keys, names) for name in section.model_fields}
+    for name, field in RunConfig.model_fields.items() if nearest(word, known) is None else ():
         if any(word in section.model_fields for section in sections_in(field.annotation)):
             return f"did you mean {name}.{word}?"
     return did_you_mean(word, known)
@@ -392,9 +393,7 @@ def _sections_at(keys: Sequence[str | int], names: Sequence[str] = ()) -> list[t
     found: list[type[Section]] = [RunConfig]
     for key in keys:
         if isinstance(key, str):
-            annotations = [section.model_fields[key].annotation for section in found if key in section.model_fields]
+            annotations = [part.model_fields[key].annotation for part in found if key in part.model_fields]
             found = [inner for annotation in annotations for inner in sections_in(annotation)]
-    named = [
-        section for section in found if "name" in section.model_fields and section.model_fields["name"].default in names
-    ]
+    named = [part for part in found if "name" in part.model_fields and part.model_fields["name"].default in names]
     return named or found

@@ -76,6 +76,14 @@ def test_terms_of_a_sum_are_checked_like_losses(tmp_path: Path) -> None:
     assert problems(tmp_path, text) == ["run.yml:9: loss.terms.1.wieght: unknown key; did you mean weight?"]
 
 
+def test_a_key_of_another_choice_names_those_that_take_it(tmp_path: Path) -> None:
+    text = "augmentation:\n  name: light\n  blur: 0.5\noptimizer:\n  name: sgd\n  betas: [0.9, 0.99]\n"
+    assert problems(tmp_path, ORIGIN + text) == [
+        "run.yml:7: augmentation.blur: unknown key; taken by medium, strong, road, aerial, not by light",
+        "run.yml:10: optimizer.betas: unknown key; taken by adamw, adam, radam, lion, lamb, not by sgd",
+    ]
+
+
 def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:
     text = ORIGIN + "loss:\n  name: sum\n  terms: [dice, cross_entropy]\noptimizer: sgd\n"
     config = load(tmp_path, text, "optimizer.lr=1e-4", "loss.terms.0=lovasz", "train.image_size=[64, 96]", "seed=7")
