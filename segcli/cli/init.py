@@ -1,5 +1,7 @@
 """seg init: a config made for a dataset."""
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -149,14 +151,18 @@ def _opened(
 def _plan(
     dataset: "Dataset", root: Path, device: str, domain: str, budget: float | None, progress: "Progress"
 ) -> "Plan":
+    began = time.perf_counter()
     from segcli.engine.device import pick_device
     from segcli.engine.planning.figures import measure_figures
     from segcli.engine.planning.network import available_network
     from segcli.engine.planning.plan import make_plan
+    from segcli.engine.planning.probe import measure_speed
 
+    importing = time.perf_counter() - began  # which `seg train` will take, too
     place = pick_device(device).type
     figures = measure_figures(dataset, progress)
     network = available_network(place)
     return make_plan(
-        dataset, figures, network, place, domain, budget, {"root": str(root)}, progress, named=device != "auto"
-    )
+        dataset, figures, network, place, domain, budget, {"root": str(root)}, progress,
+        partial(measure_speed, importing=importing), named=device != "auto",
+    )  # fmt: skip

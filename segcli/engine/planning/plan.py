@@ -101,7 +101,7 @@ def make_plan(
         """The pace of a training of so many steps, how many it then is, and why."""
         # Of what depends on the number of steps, the optimiser alone changes what one takes.
         trial = (*fixed, *rules.batch(figures, device), *rules.optimiser(steps, has_weights))
-        trial = (*trial, *rules.augmentation(figures, domain))
+        trial = (*trial, *rules.augmentation(figures, domain, passes=1000))
         speed = measure(RunConfig.model_validate(rules.places(trial)), dataset, progress)
         pace = Pace.of(speed, figures.train_images, figures.val_images)
         return (pace, *_length(figures, pace, budget))
@@ -110,13 +110,14 @@ def make_plan(
     if rules.optimiser_name(steps) != rules.optimiser_name(_TRIED_STEPS):
         pace, steps, why = tried(steps)
     length = pace.length(steps)
+    passes = steps * pace.crops / figures.train_images
     choices = (
         *fixed,
         *rules.batch(figures, device, pace.batch_size),
         *_settled(pace.speed, device),
         *_lasting(length, pace, budget, why),
         *rules.optimiser(steps, has_weights),
-        *rules.augmentation(figures, domain),
+        *rules.augmentation(figures, domain, passes),
     )
     doubts = (*rules.doubts(figures, network.weights, device), *_doubts(length, pace, figures))
     return Plan(figures, choices, doubts, pace, length.steps, length.epochs, pace.seconds(length), budget)

@@ -23,8 +23,8 @@ from segcli.engine.training.loop import Trainer
 from segcli.io.rundir import create_run
 from segcli.parallel import Progress, silent
 
-_STEPS = {"cpu": 5, "accelerator": 40}  # an epoch of the trial
-_EPOCHS = 3
+_STEPS = {"cpu": 4, "accelerator": 40}  # an epoch of the trial
+_EPOCHS = 2
 _VALIDATED = {"cpu": 8, "accelerator": 48}  # images
 _VALIDATING = "validating"
 
@@ -53,13 +53,16 @@ class Speed:
     config: RunConfig
 
 
-def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = silent) -> Speed:
-    """Trains three short epochs on a few images in a folder that goes with its end.
+def measure_speed(
+    config: RunConfig, dataset: Dataset, progress: Progress = silent, importing: float | None = None
+) -> Speed:
+    """Trains two short epochs on a few images in a folder that goes with its end.
 
     Args:
         config: what is to be trained; its epochs do not matter.
         dataset: its data.
         progress: told of each step.
+        importing: seconds until a process has imported what a training needs; None starts one to see.
 
     Returns:
         What it took. Where a batch did not fit into the memory, the config's are as small as they came to be, and as
@@ -88,7 +91,8 @@ def measure_speed(config: RunConfig, dataset: Dataset, progress: Progress = sile
         trainer = Trainer(config, few, log)
         trainer.run(create_run(Path(folder), "trial"))
         ended = time.perf_counter()
-        return speed_of(log.events, began - _importing(), ended, _fitting(config, trainer.stepper.splits))
+        importing = _importing() if importing is None else importing
+        return speed_of(log.events, began - importing, ended, _fitting(config, trainer.stepper.splits))
 
 
 def _fitting(config: RunConfig, splits: int) -> RunConfig:

@@ -48,7 +48,7 @@ def test_the_real_loop_is_timed_and_leaves_nothing(
     speed = measure_speed(config, open_dataset(config.dataset), lambda *place: seen.append(place))
     assert min(speed.start, speed.step, speed.validation, speed.val_image) > 0
     assert speed.config.train.channels_last in {True, False}
-    assert seen[-1] == ("trying", 15, 15)
+    assert seen[-1] == ("trying", 8, 8)
     assert not (tmp_path / "runs").exists()
     assert not list(temporary.iterdir())
 
@@ -80,6 +80,6 @@ def test_a_trial_on_repeated_images_decodes_each_once(
         return real(sample)
 
     monkeypatch.setattr(type(dataset.split("train")[0]), "read", reading)
-    measure_speed(config, dataset)  # 3 epochs of 40 crops, of 6 images
+    measure_speed(config, dataset)  # 2 epochs of 32 crops, of 6 images
     trained = [path for path in read if "train" in Path(path).parts]
     assert len(trained) == len(set(trained)) == 6
