@@ -87,7 +87,7 @@ def prepare(
     with render.progress() as progress:
         native = find_native(what, layout, source, reading, progress, render.note)
         chosen = native.layout
-        target = target or Path("data") / (native.folder.resolve().name if chosen.open else chosen.name)
+        target = target or native.target
         found = find_source(chosen, native.folder, reading)
         check = check_command(native.folder, f"--layout {chosen.name} {typed}")
         replaces = is_prepared(target)

@@ -126,7 +126,7 @@ def _opened(
             )
         return open_prepared(source), source
     native = find_native(str(source), layout, None, reading, progress, render.note)
-    target = Path("data") / (native.folder.resolve().name if native.layout.open else native.layout.name)
+    target = native.target
     if target.resolve() == native.folder.resolve():
         target = target.with_name(f"{target.name}_prepared")
     again = f"seg dataset prepare {render.command_path(source)} {typed}".rstrip()

@@ -23,6 +23,11 @@ class Native(NamedTuple):
     layout: Layout
     folder: Path  # the working folder for a layout that needs none
 
+    @property
+    def target(self) -> Path:
+        """Where it is prepared if nobody says where: a folder of one's own by its name, else by the layout's."""
+        return Path("data") / (self.folder.resolve().name if self.layout.open else self.layout.name)
+
 
 def find_native(
     what: str,

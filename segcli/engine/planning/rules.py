@@ -127,7 +127,7 @@ def sizes(figures: Figures, device: str) -> tuple[Choice, ...]:
     return (
         Choice("val.image_size", seen, f"short side, of {short}: {_size_reason(figures, device)}"),
         _crop(figures, device),
-        Choice("augmentation.scale", jitter, f"around the scale of validation, {seen / short:.3g} in the median"),
+        Choice("augmentation.scale", jitter, f"times the scale of validation, {seen / short:.3g} in the median"),
         Choice("augmentation.scale_base", "val", "images of every size are trained as large as they are predicted"),
     )
 
@@ -265,7 +265,7 @@ def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, 
         still = (Choice("augmentation.hflip", 0.0, "writing is never mirrored"),)
     elif sides:
         still = (Choice("augmentation.hflip", 0.0, f"a mirror makes of {sides[0]} what is called {sides[1]}"),)
-    if domain in {"aerial", "medical", "road"}:
+    if domain in {"aerial", "medical"}:
         return (Choice("augmentation.name", domain, f"--domain {domain}"), *still)
     if flips and asked.knows_no_side:
         least = min(asked.to_json().values())
@@ -275,7 +275,7 @@ def augmentation(figures: Figures, domain: str, passes: float) -> tuple[Choice, 
         name = Choice("augmentation.name", "light", f"each image is seen {passes:.0f} times: colours need not vary")
     else:
         why = f"each image is seen {passes:.0f} times: colours and sharpness vary, lest they are learnt by heart"
-        name = Choice("augmentation.name", "medium", why)
+        name = Choice("augmentation.name", "road" if domain == "road" else "medium", why)
     if not flips:
         return (name, *still)
     why = f"masks look alike upside down (p = {asked.upside_down:.2f})"
